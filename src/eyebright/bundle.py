@@ -1,0 +1,262 @@
+"""The artefact: a folder that holds a whole classifier, how it was measured, and the means to check it.
+
+    bundle.json         what it is (`BundleRecord`) and the SHA-256 of every other file
+    model.safetensors   the weights
+    config.json         the same network as timm describes it (`timm.create_model("local-dir:...")` reads it)
+    model.onnx          uint8 (N, H, W, C) pixels to calibrated probabilities (N, K) and logits (N, K)
+    golden.npz          a few images as bytes and as pixels, and the probabilities that they must give
+    README.md           the model card
+
+Reading needs no torch and executes nothing. Hashes are checked whenever a bundle is opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eyebright.atomic import replacing_folder, write_json
+from eyebright.errors import BundleError, ConfigError, CorruptBundleError, ForeignBundleError, NewerBundleError
+from eyebright.preprocess import Preprocess
+
+FORMAT_NAME = "eyebright-bundle"
+FORMAT_VERSION = 1
+RECORD_FILE = "bundle.json"
+WEIGHTS_FILE = "model.safetensors"
+TIMM_CONFIG_FILE = "config.json"
+ONNX_FILE = "model.onnx"
+GOLDEN_FILE = "golden.npz"
+CARD_FILE = "README.md"
+REQUIRED_FILES = (WEIGHTS_FILE, TIMM_CONFIG_FILE, ONNX_FILE, GOLDEN_FILE, CARD_FILE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BundleRecord:
+    """What `bundle.json` says.
+
+    Attributes:
+        name: the run's name.
+        architecture: timm name of the network.
+        architecture_arguments: keyword arguments for `timm.create_model` beside the number of classes.
+        classes: class names in the order of the network's outputs.
+        preprocess: how images become input.
+        temperature: logits are divided by it before the softmax; fitted on the validation split.
+        data_fingerprint: fingerprint of the manifest that the classifier was trained on.
+        metrics: metrics of the test split with their intervals.
+        licence: licence of the weights that training began from.
+        versions: versions of the libraries that made the bundle.
+        created: time of writing, ISO 8601, UTC.
+        conformal: thresholds of prediction sets, when calibrated.
+        out_of_distribution: reference of the out-of-distribution score, when fitted.
+        files: SHA-256 of every other file of the bundle; filled while writing.
+        format, format_version: what kind of record this is.
+    """
+
+    name: str
+    architecture: str
+    architecture_arguments: dict[str, Any]
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    temperature: float
+    data_fingerprint: str
+    metrics: dict[str, Any]
+    licence: str
+    versions: dict[str, str]
+    created: str
+    conformal: dict[str, Any] | None = None
+    out_of_distribution: dict[str, Any] | None = None
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    format: str = FORMAT_NAME
+    format_version: int = FORMAT_VERSION
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**values, "classes": list(self.classes), "preprocess": self.preprocess.as_dict()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GoldenSamples:
+    """A few images and what the classifier must say of them.
+
+    Attributes:
+        ids: content ids, one for each sample.
+        images: the image files as bytes; None where the source has arrays instead of files or the file is large.
+        pixels: uint8 (K, size, size, channels), what `Preprocess.pixels` gave for them.
+        probabilities: float32 (K, classes), calibrated.
+    """
+
+    ids: tuple[str, ...]
+    images: tuple[bytes | None, ...]
+    pixels: npt.NDArray[np.uint8]
+    probabilities: npt.NDArray[np.float32]
+
+    def write(self, path: Path) -> None:
+        """Write to an .npz file without pickles."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "ids": np.array(self.ids, dtype=np.str_),
+            "pixels": self.pixels,
+            "probabilities": self.probabilities.astype(np.float32),
+        }
+        for index, image in enumerate(self.images):
+            if image is not None:
+                arrays[f"image_{index}"] = np.frombuffer(image, dtype=np.uint8)
+        with path.open("wb") as handle:
+            np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def read(cls, path: Path) -> GoldenSamples:
+        """Read what `write` wrote.
+
+        Raises:
+            CorruptBundleError: the file is not such an archive.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                ids = tuple(str(name) for name in arrays["ids"])
+                images = tuple(
+                    arrays[f"image_{index}"].tobytes() if f"image_{index}" in arrays else None for index in range(len(ids))
+                )
+                return cls(ids=ids, images=images, pixels=arrays["pixels"], probabilities=arrays["probabilities"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise CorruptBundleError(f"{path} cannot be read: {error}", remedy=_COPY_AGAIN) from error
+
+
+_COPY_AGAIN = "copy the bundle again from where it was made, or train again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose record was read and whose files were checked against their hashes."""
+
+    path: Path
+    record: BundleRecord
+
+    def file(self, name: str) -> Path:
+        """Path of one of the bundle's files."""
+        return self.path / name
+
+    def golden(self) -> GoldenSamples:
+        """The golden samples."""
+        return GoldenSamples.read(self.file(GOLDEN_FILE))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_bundle(
+    folder: Path,
+    record: BundleRecord,
+    *,
+    files: Mapping[str, bytes],
+    golden: GoldenSamples,
+) -> Bundle:
+    """Write a whole bundle or nothing.
+
+    Args:
+        folder: where it goes; a former bundle there is replaced in one step.
+        record: what it is; `files` in it is filled here.
+        files: content of every file but `bundle.json` and `golden.npz`.
+        golden: the golden samples.
+    """
+    with replacing_folder(folder) as temporary:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        golden.write(temporary / GOLDEN_FILE)
+        missing = [name for name in REQUIRED_FILES if not (temporary / name).is_file()]
+        assert not missing, f"a bundle needs {missing}"
+        hashes = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
+        record = dataclasses.replace(record, files=hashes)
+        write_json(temporary / RECORD_FILE, record.as_dict())
+    return Bundle(folder, record)
+
+
+def read_bundle(folder: str | Path) -> Bundle:
+    """Open a bundle, or the bundle of a run, and check every file against its hash.
+
+    Raises:
+        BundleError: there is no bundle there.
+        ForeignBundleError: the folder holds something else.
+        NewerBundleError: a later Eyebright wrote it.
+        CorruptBundleError: a file is missing, truncated or altered.
+    """
+    path = Path(folder)
+    if not path.exists():
+        raise BundleError(
+            f"{path} does not exist",
+            expected="the folder of a run (runs/NAME) or of a bundle",
+            remedy="check the path; `ls runs` shows the runs of this folder",
+        )
+    if not (path / RECORD_FILE).exists() and (path / "bundle").is_dir():
+        path = path / "bundle"
+    record_path = path / RECORD_FILE
+    if not record_path.is_file():
+        if (path / "config.yaml").is_file() and (path / "state.json").is_file():
+            raise BundleError(
+                f"the run {path} has no bundle: it did not finish",
+                remedy=f"continue it with `eyebright resume {path}`",
+            )
+        raise ForeignBundleError(
+            f"{path} is not a bundle: it has no {RECORD_FILE}",
+            expected=f"a folder with {RECORD_FILE}, {', '.join(REQUIRED_FILES)}",
+            remedy="give the folder of a run that finished, or its folder `bundle`",
+        )
+    record = _read_record(record_path)
+    for name in sorted({*REQUIRED_FILES, *record.files}):
+        file = path / name
+        if name not in record.files or Path(name).name != name:
+            raise CorruptBundleError(f"{record_path} lists no hash for {name}", remedy=_COPY_AGAIN)
+        if not file.is_file():
+            raise CorruptBundleError(f"{file} is missing", remedy=_COPY_AGAIN)
+        if sha256_of(file) != record.files[name]:
+            raise CorruptBundleError(
+                f"{file} is not what was written: its SHA-256 differs from the one in {RECORD_FILE}",
+                remedy=_COPY_AGAIN,
+            )
+    return Bundle(path, record)
+
+
+def _read_record(path: Path) -> BundleRecord:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptBundleError(f"{path} cannot be read: {error}", remedy=_COPY_AGAIN) from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT_NAME:
+        raise ForeignBundleError(f"{path} was not written by Eyebright", expected=f'a record with "format": "{FORMAT_NAME}"')
+    version = values.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise CorruptBundleError(f"{path} has format_version {version!r}", expected="a whole number from 1")
+    if version > FORMAT_VERSION:
+        raise NewerBundleError(
+            f"{path} has bundle format {version}; this Eyebright reads up to {FORMAT_VERSION}",
+            remedy="upgrade: pip install --upgrade eyebright",
+        )
+    known = {field.name for field in dataclasses.fields(BundleRecord)}
+    try:
+        fields = {key: value for key, value in values.items() if key in known}
+        fields["classes"] = tuple(_strings(fields["classes"]))
+        fields["preprocess"] = Preprocess.from_dict(fields["preprocess"])
+        fields["temperature"] = float(fields["temperature"])
+        record = BundleRecord(**fields)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise CorruptBundleError(f"{path} lacks or misstates a field: {error}", remedy=_COPY_AGAIN) from error
+    if len(set(record.classes)) != len(record.classes) or len(record.classes) < 2 or not record.temperature > 0:
+        raise CorruptBundleError(f"{path} has impossible class names or temperature", remedy=_COPY_AGAIN)
+    return record
+
+
+def _strings(values: Sequence[Any]) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"class names are {values!r}")
+    return values

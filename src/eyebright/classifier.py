@@ -1,0 +1,170 @@
+"""A trained classifier, ready to answer: `eyebright.load(path).predict(images)`.
+
+It runs the bundle's graph on ONNX Runtime: no torch is imported, and on a CPU that is the fastest way. Preprocessing,
+calibration and class order all come from the bundle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from PIL import Image
+
+from eyebright.bundle import ONNX_FILE, Bundle, BundleRecord, read_bundle
+from eyebright.decode import ImageInput
+from eyebright.errors import CorruptBundleError, DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What the classifier says of one image.
+
+    Attributes:
+        label: the most probable class.
+        probability: its calibrated probability.
+        probabilities: every class and its probability, in the order of the bundle's classes; they sum to one.
+        source: path of the image, when it came from a file.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    source: str | None = None
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities, best first."""
+        return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
+
+
+class Classifier:
+    """A bundle with a running session. Safe to use from many threads.
+
+    Args:
+        bundle: the checked bundle.
+        threads: threads of the session; 0 leaves it to ONNX Runtime (all cores).
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+        self.bundle = bundle
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                bundle.file(ONNX_FILE).read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime raises its own family, without a common public base
+            raise CorruptBundleError(f"{bundle.file(ONNX_FILE)} is not a graph that runs here: {error}") from error
+        self._workers = min(8, os.cpu_count() or 1)
+
+    @property
+    def record(self) -> BundleRecord:
+        """What the bundle says of itself."""
+        return self.bundle.record
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the columns of `predict_proba`."""
+        return self.bundle.record.classes
+
+    def __repr__(self) -> str:
+        record = self.record
+        return f"<Classifier {record.name}: {record.architecture}, {len(record.classes)} classes, {record.preprocess.describe()}>"
+
+    @overload
+    def predict(self, images: ImageInput) -> Prediction: ...
+
+    @overload
+    def predict(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> list[Prediction]: ...
+
+    def predict(self, images: ImageInput | Iterable[ImageInput], *, batch_size: int = 32) -> Prediction | list[Prediction]:
+        """Classify one image, or many.
+
+        Args:
+            images: one image (a path, encoded bytes, a Pillow image, or an array (H, W) or (H, W, C)), or several:
+                a list of such, or one array (N, H, W, C).
+            batch_size: images that go through the network together.
+
+        Returns:
+            One `Prediction` for one image, a list in the same order for several.
+
+        Raises:
+            UndecodableImage: an image cannot be read.
+        """
+        if _is_one(images):
+            return next(self.stream([images]))  # type: ignore[list-item]
+        return list(self.stream(images, batch_size=batch_size))  # type: ignore[arg-type]
+
+    def stream(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> Iterator[Prediction]:
+        """Predictions one after another, holding no more than two batches in memory."""
+        for batch in _batches(images, batch_size):
+            probabilities = self.probabilities_of_pixels(self.pixels(batch))
+            for image, row in zip(batch, probabilities, strict=True):
+                yield self._prediction(row, image)
+
+    def predict_proba(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
+        """Calibrated probabilities, float32 (N, classes), columns in the order of `classes`."""
+        images = [images] if _is_one(images) else images  # type: ignore[list-item]
+        rows = [self.probabilities_of_pixels(self.pixels(batch)) for batch in _batches(images, batch_size)]
+        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), dtype=np.float32)
+
+    def pixels(self, images: Sequence[ImageInput]) -> npt.NDArray[np.uint8]:
+        """The network's input before normalisation: uint8 (N, size, size, channels). Decodes in threads."""
+        preprocess = self.record.preprocess
+        if len(images) == 1:
+            return preprocess.pixels(images[0])[None]
+        with ThreadPoolExecutor(self._workers) as pool:
+            return np.stack(list(pool.map(preprocess.pixels, images)))
+
+    def probabilities_of_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Calibrated probabilities, float32 (N, classes), of pixels as `pixels` gives them."""
+        return self.run_pixels(pixels)[0]
+
+    def run_pixels(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Calibrated probabilities and uncalibrated logits, both float32 (N, classes)."""
+        preprocess = self.record.preprocess
+        shape = (preprocess.size, preprocess.size, preprocess.channels)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != shape:
+            raise DataError(f"pixels are {pixels.dtype} {pixels.shape}", expected=f"uint8 (N, {', '.join(map(str, shape))})")
+        probabilities, logits = self._session.run(["probabilities", "logits"], {"pixels": pixels})
+        return probabilities, logits
+
+    def _prediction(self, row: npt.NDArray[np.float32], image: Any) -> Prediction:
+        best = int(row.argmax())
+        source = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
+        probabilities = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
+        return Prediction(self.classes[best], float(row[best]), probabilities, source)
+
+
+def _is_one(images: Any) -> bool:
+    if isinstance(images, np.ndarray):
+        return images.ndim < 4
+    return isinstance(images, (str, bytes, os.PathLike, Image.Image))
+
+
+def _batches(images: Iterable[ImageInput], size: int) -> Iterator[list[ImageInput]]:
+    batch: list[ImageInput] = []
+    for image in images:
+        batch.append(image)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def load(path: str | Path, *, threads: int = 0) -> Classifier:
+    """Load the classifier of a run or a bundle.
+
+    Raises:
+        BundleError: there is none, or it is corrupt, foreign or newer than this Eyebright.
+    """
+    return Classifier(read_bundle(path), threads=threads)

@@ -1,0 +1,110 @@
+"""What every source of images has in common: items, strays, and how one image is read back.
+
+A source lists what is there and decides nothing: whether an image can be used is for the manifest to find out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from eyebright.errors import DataError
+
+Split = Literal["train", "val", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+# What people call the three splits, in folder names, file names and tables (compared in lower case).
+SPLIT_ALIASES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """One image as its source lists it.
+
+    Attributes:
+        source: where it is: a path relative to the root with forward slashes, or `shard#row`.
+        label: the class, or None when the source says none.
+        split: the split that the source gives it, or None.
+        group: images of one group go to one split; None leaves it alone.
+        weight: how much it counts in training; None means 1.
+        extra: further columns of the user's.
+    """
+
+    source: str
+    label: str | None = None
+    split: Split | None = None
+    group: str | None = None
+    weight: float | None = None
+    extra: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stray:
+    """Something beside the images that is not used, and why."""
+
+    source: str
+    reason: str
+
+
+class Source(Protocol):
+    """A place that images come from.
+
+    Attributes:
+        spec: what the user gave: a path or a name.
+        kind: `folder`, `split-folders`, `flat-folder`, `table`, `hf-parquet`, `idx` or `digits`.
+        class_names: the classes in the order that the source declares, or None when it declares none.
+    """
+
+    spec: str
+    kind: str
+    class_names: tuple[str, ...] | None
+
+    def items(self) -> Iterator[Item]:
+        """All images, in the same order every time."""
+        ...
+
+    def strays(self) -> list[Stray]:
+        """What is there but is no image of any class."""
+        ...
+
+    def read(self, source: str) -> bytes | npt.NDArray[np.uint8]:
+        """The encoded bytes, or the pixels (H, W) or (H, W, C), of one item. Safe to call from many threads.
+
+        Raises:
+            UndecodableImage: it is not there any more (`missing`) or may not be read (`unreadable`).
+        """
+        ...
+
+
+def refuse_colliding_class_names(names: Iterable[str], remedy: str) -> None:
+    """Raise when two class names differ only by upper and lower case, blanks or Unicode spelling.
+
+    Raises:
+        DataError: naming the colliding names; `remedy` says how to merge them.
+    """
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(set(names)):
+        spellings[" ".join(unicodedata.normalize("NFKC", name).split()).casefold()].append(name)
+    collisions = [same for same in spellings.values() if len(same) > 1]
+    if collisions:
+        listed = "; ".join(" and ".join(repr(name) for name in same) for same in collisions[:5])
+        raise DataError(
+            f"class names that differ only by case or blanks: {listed}",
+            expected="one spelling for each class",
+            remedy=remedy,
+        )

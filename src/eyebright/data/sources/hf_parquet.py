@@ -1,0 +1,193 @@
+"""Parquet in the Hugging Face layout: a struct column with the image's bytes, and label columns.
+
+Class names and their order come from the `ClassLabel` features in the schema's metadata. Split names come from the
+file names (`train-00000-of-00005.parquet`). Other columns are kept; other `ClassLabel` columns as names.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eyebright.data.sources.base import SPLIT_ALIASES, Item, Split, Stray, refuse_colliding_class_names
+from eyebright.decode import UndecodableImage, read_image_file
+from eyebright.errors import DataError
+
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "category")
+_SPLIT_IN_NAME = re.compile(rf"(?:^|[-_./])({'|'.join(SPLIT_ALIASES)})(?=[-_./]|$)")
+# Two threads on neighbouring blocks touch at most two row groups each.
+_CACHED_ROW_GROUPS = 4
+
+
+def find_shards(folder: Path) -> list[Path]:
+    """Parquet files with an image column in `folder` or its `data` folder, sorted."""
+    found = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
+    return [path for path in found if image_column(_schema(path)) is not None]
+
+
+def image_column(schema: pa.Schema) -> str | None:
+    """The first column that is a struct with the field `bytes`, or None."""
+    for field in schema:
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+            return str(field.name)
+    return None
+
+
+class HfParquetSource:
+    """The images inside Parquet files.
+
+    Raises:
+        DataError: a file is broken, the files disagree about the classes, or there is no label column.
+    """
+
+    kind = "hf-parquet"
+
+    def __init__(self, root: Path, shards: list[Path], spec: str) -> None:
+        self.spec = spec
+        self._root = root
+        self._shards = {shard.relative_to(root).as_posix(): shard for shard in shards}
+        schemas = {name: _schema(shard) for name, shard in self._shards.items()}
+        first, schema = next(iter(schemas.items()))
+        self._names = _class_label_names(schema)
+        column = image_column(schema)
+        assert column is not None
+        self._image_column = column
+        self._label_column = _label_column(schema, self._names, first)
+        self.class_names = self._names.get(self._label_column)
+        for name, other in schemas.items():
+            if other.names != schema.names or _class_label_names(other) != self._names:
+                raise DataError(
+                    f"{name} has other columns or class names than {first}",
+                    expected="Parquet files of one data set in a folder",
+                    remedy="put each data set into a folder of its own",
+                )
+        refuse_colliding_class_names(self.class_names or (), remedy="rename one class in the Parquet metadata")
+        self._row_group_starts = {name: _row_group_starts(shard) for name, shard in self._shards.items()}
+        self._images: OrderedDict[tuple[str, int], pa.StructArray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def items(self) -> Iterator[Item]:
+        """All rows, shard by shard in the order of their names. Images are not read."""
+        for name, shard in self._shards.items():
+            file = pq.ParquetFile(shard)
+            split = _split_in_name(name)
+            others = [column for column in file.schema_arrow.names if column != self._image_column]
+            columns = {}
+            for column in others:
+                values = file.read(columns=[column]).column(column).to_pylist()
+                columns[column] = _decode_names(values, self._names.get(column))
+            labels = columns.pop(self._label_column)
+            for row, label in enumerate(labels):
+                yield Item(
+                    source=f"{name}#{row}",
+                    label=None if label is None else str(label),
+                    split=split,
+                    extra={column: values[row] for column, values in columns.items()},
+                )
+
+    def strays(self) -> list[Stray]:
+        """None: every row is an image."""
+        return []
+
+    def read(self, source: str) -> bytes:
+        """The encoded bytes of one row; the row groups read last stay in memory."""
+        name, _, row_text = source.rpartition("#")
+        row = int(row_text)
+        starts = self._row_group_starts.get(name)
+        if starts is None or not 0 <= row < starts[-1]:
+            raise UndecodableImage("missing", f"there is no row {source}")
+        group = bisect.bisect_right(starts, row) - 1
+        image = self._row_group(name, group)[row - starts[group]].as_py()
+        if image is None or (image["bytes"] is None and not image.get("path")):
+            raise UndecodableImage("missing", f"row {source} holds no image")
+        if image["bytes"] is None:
+            return read_image_file(self._root / image["path"])
+        return bytes(image["bytes"])
+
+    def _row_group(self, name: str, group: int) -> pa.StructArray:
+        # Held while reading, so that several threads do not read the same row group at once.
+        with self._lock:
+            images = self._images.get((name, group))
+            if images is None:
+                try:
+                    table = pq.ParquetFile(self._shards[name]).read_row_group(group, columns=[self._image_column])
+                except FileNotFoundError as error:
+                    raise UndecodableImage("missing", f"the file {name} is gone") from error
+                except (OSError, pa.ArrowException) as error:
+                    raise UndecodableImage("unreadable", f"row group {group} of {name}: {error}") from error
+                images = table.column(self._image_column).combine_chunks()
+                if isinstance(images, pa.ChunkedArray):
+                    images = images.chunk(0)
+                self._images[name, group] = images
+                while len(self._images) > _CACHED_ROW_GROUPS:
+                    self._images.popitem(last=False)
+            self._images.move_to_end((name, group))
+            return images
+
+
+def _schema(path: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}", remedy="fetch the file again") from error
+
+
+def _row_group_starts(path: Path) -> list[int]:
+    """First row of every row group, and the number of rows at the end."""
+    metadata = pq.read_metadata(path)
+    starts = [0]
+    for group in range(metadata.num_row_groups):
+        starts.append(starts[-1] + metadata.row_group(group).num_rows)
+    return starts
+
+
+def _class_label_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Names of the classes of every `ClassLabel` column that the metadata declares."""
+    text = (schema.metadata or {}).get(b"huggingface")
+    if text is None:
+        return {}
+    try:
+        features = json.loads(text)["info"]["features"]
+        labels = {name: spec["names"] for name, spec in features.items() if spec.get("_type") == "ClassLabel"}
+    except (ValueError, KeyError, TypeError, AttributeError):  # foreign metadata: the plain values still work
+        return {}
+    return {name: tuple(str(label) for label in names) for name, names in labels.items() if name in schema.names}
+
+
+def _label_column(schema: pa.Schema, names: dict[str, tuple[str, ...]], shard: str) -> str:
+    for column in LABEL_COLUMNS:
+        if column in schema.names:
+            return column
+    if len(names) == 1:
+        return next(iter(names))
+    raise DataError(
+        f"{shard} has no label column: its columns are {', '.join(schema.names)}",
+        expected=f"a column named {' or '.join(LABEL_COLUMNS)}, or one ClassLabel column",
+    )
+
+
+def _decode_names(values: list[Any], names: tuple[str, ...] | None) -> list[Any]:
+    """Names for class numbers; -1 and null mean that there is no label."""
+    if names is None:
+        return values
+    decoded: list[Any] = []
+    for value in values:
+        if isinstance(value, int) and value >= len(names):
+            raise DataError(f"label {value} was found where {len(names)} class names are declared")
+        known = isinstance(value, int) and value >= 0
+        decoded.append(names[value] if known else None if isinstance(value, int) else value)
+    return decoded
+
+
+def _split_in_name(name: str) -> Split | None:
+    found = _SPLIT_IN_NAME.search(name.lower().removesuffix(".parquet"))
+    return SPLIT_ALIASES[found.group(1)] if found else None

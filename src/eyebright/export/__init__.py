@@ -1,0 +1,1 @@
+"""Formats that a classifier leaves in, and the proof that it arrives the same."""

@@ -1,0 +1,140 @@
+"""From what the user named to images that are ready to train on: scan, check, split, pack."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eyebright.config import TrainConfig
+from eyebright.data.batches import PixelSet
+from eyebright.data.manifest import Manifest
+from eyebright.data.pack import Pack, pack_images
+from eyebright.data.sources import Source
+from eyebright.data.split import assign_splits
+from eyebright.decode import decode_image
+from eyebright.errors import DataError
+from eyebright.preprocess import Preprocess
+from eyebright.progress import Progress
+from eyebright.recipes.base import DataFacts
+
+SPLITS = ("train", "val", "test")
+GREY_SAMPLES = 64
+
+
+def scan(source: Source, config: TrainConfig, progress: Progress) -> Manifest:
+    """The manifest with its splits; warns of everything that a user should know before training.
+
+    Raises:
+        DataError: the images or labels cannot be used for training.
+    """
+    manifest = Manifest.scan(source, max_pixels=config.data.max_pixels, progress=progress)
+    manifest.check(config.data.allow_bad)
+    manifest, notes = assign_splits(manifest, config.data.split, config.seed)
+    for note in notes:
+        progress.warn(note)
+    if manifest.leaks():
+        progress.warn(
+            f"{manifest.leaks()} images are in more than one split, byte for byte: "
+            "the test accuracy will be too good; remove them from one of the splits"
+        )
+    left_out = len(manifest.ledger())
+    if left_out:
+        progress.warn(f"{left_out} files are not used; the report lists each with the reason")
+    check_splits(manifest)
+    return manifest
+
+
+def check_splits(manifest: Manifest) -> None:
+    """Refuse to train without images to learn from, to choose on, or to test on.
+
+    Raises:
+        DataError: a split is empty, or a class has nothing to learn from.
+    """
+    counts = manifest.counts()
+    for split in SPLITS:
+        if not sum(counts.get(split, {}).values()):
+            raise DataError(
+                f"no image fell into the split {split!r} (of {manifest.ok.num_rows} usable images)",
+                expected="images for train, val and test",
+                remedy="add images, give other shares with --split, or another --seed",
+            )
+    without = [name for name in manifest.classes if not counts["train"].get(name)]
+    if without:
+        raise DataError(
+            f"no training image for {', '.join(map(repr, without[:5]))}{' ...' if len(without) > 5 else ''}",
+            expected="training images for every class",
+            remedy="add images of that class, or try another --seed",
+        )
+
+
+def data_facts(manifest: Manifest, source: Source) -> DataFacts:
+    """Counts, the median of the shorter side, and whether a sample of the images is grey."""
+    ok = manifest.ok
+    counts = manifest.counts()
+    sides = [min(pair) for pair in zip(ok["width"].to_pylist(), ok["height"].to_pylist(), strict=True)]
+    return DataFacts(
+        images={split: sum(counts.get(split, {}).values()) for split in SPLITS},
+        classes=len(manifest.classes),
+        side=int(statistics.median(sides)),
+        grey=_is_grey(ok["source"].to_pylist(), source),
+    )
+
+
+def _is_grey(sources: list[str], source: Source) -> bool:
+    step = max(1, len(sources) // GREY_SAMPLES)
+    for name in sources[::step][:GREY_SAMPLES]:
+        try:
+            picture = decode_image(source.read(name), channels=3, at_least=32)
+        except DataError:
+            continue  # packing will list it with the reason
+        pixels = np.asarray(picture, dtype=np.int16)
+        if int(np.ptp(pixels, axis=2).max()) > 2:
+            return False
+    return True
+
+
+def pack(
+    manifest: Manifest, source: Source, preprocess: Preprocess, config: TrainConfig, progress: Progress
+) -> tuple[Manifest, Pack]:
+    """Decode every image once; the manifest comes back with those marked that could not be decoded.
+
+    Raises:
+        BadImagesError: more images than allowed could not be decoded.
+    """
+    packed = pack_images(manifest, source, preprocess, progress=progress)
+    if packed.failures:
+        manifest = manifest.mark(packed.failures)
+        progress.warn(f"{len(packed.failures)} images could not be decoded and are not used; the report lists them")
+        manifest.check(config.data.allow_bad)
+        check_splits(manifest)
+    return manifest, packed
+
+
+def pixel_set(manifest: Manifest, packed: Pack, split: str, preprocess: Preprocess, device: torch.device) -> PixelSet:
+    """The images of one split with their class indices and weights, in the manifest's order."""
+    rows = split_rows(manifest, split)
+    index = {name: number for number, name in enumerate(manifest.classes)}
+    return PixelSet(
+        packed.pixels,
+        packed.rows(rows["id"].to_pylist()),
+        np.array([index[label] for label in rows["label"].to_pylist()], dtype=np.int64),
+        preprocess=preprocess,
+        device=device,
+        weights=np.array(rows["weight"].to_pylist(), dtype=np.float32),
+    )
+
+
+def split_rows(manifest: Manifest, split: str):  # type: ignore[no-untyped-def]  # pyarrow has no types
+    """The used rows of one split, in the manifest's order."""
+    import pyarrow.compute as pc
+
+    ok = manifest.ok
+    return ok.filter(pc.equal(ok["split"], split))
+
+
+def resolve_source(spec: str) -> str:
+    """A path as an absolute one, so that a run can be resumed from another folder; a name as it is."""
+    return str(Path(spec).resolve()) if Path(spec).exists() else spec

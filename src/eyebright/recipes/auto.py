@@ -1,0 +1,293 @@
+"""`auto`: the best classifier that the budget allows, without a guess from the user.
+
+    eyebright train DATA --budget 5m
+
+It measures this machine, then chooses the input size and how much of the network to fine-tune. Features are computed
+once for a linear probe; its weights become the classifier from which fine-tuning starts, so that the pretrained
+features are not torn up by a random head (Kumar et al. 2022, arXiv:2202.10054). Lower layers move more slowly
+(discriminative rates, Howard and Ruder 2018, arXiv:1801.06146) or not at all when time is short. Probe and fine-tuned
+network are compared on validation after temperature scaling, and the better one is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from scipy.stats import binomtest
+
+from eyebright.atomic import replacing_folder, write_json
+from eyebright.config import TrainConfig
+from eyebright.data.batches import PixelSet
+from eyebright.evaluate.calibrate import fit_temperature
+from eyebright.models.catalog import classifier_layer, create_network, network_facts
+from eyebright.preprocess import Preprocess
+from eyebright.recipes import scratch
+from eyebright.recipes.base import Context, Outcome, Plan, Recipe, train_network
+from eyebright.recipes.finish import finish_seconds
+from eyebright.train.budget import Speed, measure_speed
+from eyebright.train.loop import predict_logits
+from eyebright.train.probe import Probe, extract_features, fit_probe, install_probe
+
+DEFAULT_NETWORK = "tf_efficientnet_lite0"
+SIZES = (288, 256, 224, 192, 160, 128, 96)
+FROZEN_SHARES = (0.0, 0.4)
+MEASURED_SIZE = 160
+FEWEST_EPOCHS = 2.0
+MOST_EPOCHS = 15
+SYMBOL_SIDE = 32
+EPOCHS_WITHOUT_BUDGET = 10
+PACK_IMAGES_PER_SECOND = 250.0
+PROBE_FIT_SECONDS = 6.0
+ORIENTATION_LEVEL = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One way to spend the budget, and what it is expected to cost in accuracy against the best imaginable."""
+
+    size: int
+    frozen_share: float
+    epochs: float
+    speed: Speed
+
+    @property
+    def expected_loss(self) -> float:
+        """Points of accuracy lost by few epochs, a small input and frozen layers.
+
+        The three terms were read off fine-tuning runs on flowers and trashnet (docs/log.md): they order the options,
+        they do not predict an accuracy.
+        """
+        by_epochs = 12.0 / max(self.epochs, 0.1)
+        by_size = 4.0 * max(0.0, math.log2(224 / self.size)) - 1.5 * max(0.0, math.log2(self.size / 224))
+        by_freezing = 1.5 * self.frozen_share
+        return by_epochs + by_size + by_freezing
+
+
+def _scaled(speed: Speed, size: int) -> Speed:
+    """Speed at another size: the work grows with the number of pixels."""
+    factor = (speed.size / size) ** 2
+    return Speed(size, speed.infer * factor, speed.train * factor)
+
+
+def _options(context: Context, speeds: dict[float, Speed], sizes: tuple[int, ...], epochs: int | None) -> list[Option]:
+    facts, left = context.facts, context.seconds_left()
+    options = []
+    for size in sizes:
+        for share, measured in speeds.items():
+            speed = _scaled(measured, size)
+            if epochs is not None:
+                options.append(Option(size, share, epochs, speed))
+                continue
+            if left is None:
+                options.append(Option(size, share, EPOCHS_WITHOUT_BUDGET, speed))
+                continue
+            train, val = facts.images["train"], facts.images["val"]
+            packing = sum(facts.images.values()) / PACK_IMAGES_PER_SECOND
+            probing = (train + 2 * val) / speed.infer + PROBE_FIT_SECONDS
+            room = left - packing - probing - finish_seconds(facts, speed)
+            options.append(Option(size, share, min(MOST_EPOCHS, room / (train / speed.train + 0.5 * val / speed.infer)), speed))
+    return options
+
+
+def plan(context: Context) -> Plan:
+    """Choose the network, the input size, what to fine-tune and for how long."""
+    config, facts = context.config, context.facts
+    if config.model.name is None and facts.grey and facts.side <= SYMBOL_SIDE:
+        drawn = scratch.plan(dataclasses.replace(context, config=_with_scratch_defaults(config)))
+        reason = f"small grey images ({facts.side} px) are unlike the photographs that pretrained networks have seen"
+        return dataclasses.replace(drawn, reasons=(reason, *drawn.reasons))
+    name = config.model.name or DEFAULT_NETWORK
+    known = network_facts(name)
+    batch_size = min(config.optim.batch_size, facts.images["train"])
+    network = create_network(name, classes=facts.classes, pretrained=config.model.pretrained).to(context.device)
+    measured_size = known.input_size if known.fixed_size else (config.image.size or MEASURED_SIZE)
+    speeds = {}
+    for share in FROZEN_SHARES:
+        freeze(network, share)
+        speeds[share] = measure_speed(network, size=measured_size, channels=3, batch_size=batch_size, device=context.device)
+    sizes = (measured_size,) if known.fixed_size or config.image.size else SIZES
+    options = _options(context, speeds, sizes, config.epochs)
+    best = min(options, key=lambda option: option.expected_loss)
+    per_epoch = max(1, facts.images["train"] // batch_size)
+    speed = best.speed
+    reasons = [
+        f"this machine trains {speeds[0.0].train:.0f} and classifies {speeds[0.0].infer:.0f} images a second "
+        f"with {name} at {measured_size} px ({context.device.type})"
+    ]
+    if best.epochs < FEWEST_EPOCHS and config.epochs is None:
+        room = (context.seconds_left() or 0.0) - finish_seconds(facts, speed)
+        images = facts.images["train"] + 2 * facts.images["val"]
+        fitting = [option for option in options if images / option.speed.infer + PROBE_FIT_SECONDS < room and option.size <= 224]
+        best = max(fitting or [min(options, key=lambda option: option.size)], key=lambda option: option.size)
+        speed, steps, most_steps = best.speed, 0, 0
+        reasons.append(
+            f"a linear probe on features at {best.size} px: fewer than {FEWEST_EPOCHS:g} epochs of fine-tuning would fit"
+        )
+    else:
+        most = config.epochs if config.epochs is not None else MOST_EPOCHS
+        most_steps = most * per_epoch
+        steps = min(most_steps, max(0, round(best.epochs * per_epoch)))
+        what = "the whole network" if best.frozen_share == 0 else f"the last {1 - best.frozen_share:.0%} of the layers"
+        reasons.append(f"a linear probe first, then fine-tuning of {what} at {best.size} px for about {steps / per_epoch:.1f} epochs")
+    shown = facts.side if facts.side < best.size else None
+    if shown:
+        reasons.append(f"images of {shown} px are enlarged to {best.size} px: the pretrained features work better there")
+    preprocess = Preprocess(
+        size=best.size,
+        resize=config.image.resize or "squash",
+        resize_to=round(best.size / config.image.crop_share) if config.image.resize == "crop" else 0,
+        interpolation=config.image.interpolation,
+        mean=known.mean,
+        std=known.std,
+    )
+    epoch_seconds, evaluation_seconds = facts.images["train"] / speed.train, facts.images["val"] / speed.infer
+    # Evaluations get about a tenth of the time; the last epoch is always evaluated.
+    every = max(1, min(5, round(10 * evaluation_seconds / max(epoch_seconds, 1e-9))))
+    return Plan(
+        architecture=name,
+        architecture_arguments={},
+        pretrained=config.model.pretrained,
+        licence=known.licence if config.model.pretrained else "none: trained from random weights",
+        preprocess=preprocess,
+        probe=True,
+        steps=steps,
+        most_steps=most_steps,
+        frozen_share=best.frozen_share,
+        fixed_statistics=config.model.pretrained,
+        evaluate_every=every * per_epoch,
+        finish_seconds=finish_seconds(facts, speed),
+        config=config,
+        reasons=tuple(reasons),
+    )
+
+
+def _with_scratch_defaults(config: TrainConfig) -> TrainConfig:
+    """The configuration with the scratch recipe's rates and augmentation where the user left auto's defaults."""
+    from eyebright.config import build_config
+
+    defaults = build_config(dict(RECIPE.defaults)).model_dump()
+    chosen = {
+        part: {key: value for key, value in getattr(config, part).model_dump().items() if value != defaults[part][key]}
+        for part in ("optim", "augment")
+    }
+    base = config.model_dump(exclude={"optim", "augment", "model"})
+    return build_config(base, {key: dict(value) for key, value in scratch.RECIPE.defaults.items()}, chosen)
+
+
+def freeze(network: torch.nn.Module, share: float) -> None:
+    """Freeze the first layers (see `freeze_first_layers`)."""
+    from eyebright.train.optim import freeze_first_layers
+
+    freeze_first_layers(network, share)
+
+
+def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome:
+    """Probe, fine-tune, keep the better on validation."""
+    if not plan.probe:
+        return scratch.fit(plan, context, train, val)
+    network = create_network(
+        plan.architecture,
+        classes=context.facts.classes,
+        pretrained=plan.pretrained,
+        dropout=plan.config.model.dropout,
+    ).to(context.device)
+    layer = classifier_layer(network)
+    assert layer is not None
+    probe, flip, reasons = _probe(network, plan, context, train, val)
+    install_probe(layer, probe)
+    if plan.steps == 0 or context.stop.requested:
+        return Outcome(network=network.eval(), reasons=tuple(reasons), stopped=context.stop.requested)
+    if plan.config.augment.flip is None:
+        augment = plan.config.augment.model_copy(update={"flip": flip})
+        plan = dataclasses.replace(plan, config=plan.config.model_copy(update={"augment": augment}))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    probe_loss = _calibrated_loss(predict_logits(network, val).numpy(), val.targets)
+    fitted = train_network(network, plan, context, train, val, stage="fine-tune")
+    tuned_loss = _calibrated_loss(predict_logits(network, val).numpy(), val.targets)
+    compared = (
+        f"validation log-loss after calibration {tuned_loss:.3f} fine-tuned against {probe_loss:.3f} for the probe, "
+        f"accuracy {fitted.val_accuracy:.3f} against {probe.val_accuracy:.3f}"
+    )
+    if tuned_loss <= probe_loss:
+        reasons.append(f"kept the fine-tuned network: {compared}")
+    else:
+        network.load_state_dict(before)
+        reasons.append(f"kept the linear probe: {compared}")
+    return Outcome(network=network.eval(), reasons=tuple(reasons), stopped=fitted.stopped)
+
+
+def _calibrated_loss(logits: np.ndarray, targets: np.ndarray) -> float:  # type: ignore[type-arg]
+    scaled = logits.astype(np.float64) / fit_temperature(logits, targets)
+    scaled -= scaled.max(axis=1, keepdims=True)
+    chosen = scaled[np.arange(len(targets)), targets]
+    return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - chosen))
+
+
+def _probe(
+    network: torch.nn.Module, plan: Plan, context: Context, train: PixelSet, val: PixelSet
+) -> tuple[Probe, bool, list[str]]:
+    """The linear probe, whether mirroring is harmless, and sentences about both; kept on disk for a resume."""
+    folder = context.checkpoint / "probe"
+    if (folder / "probe.json").is_file():
+        return _load_probe(folder)
+    train_features = extract_features(network, train, progress=context.progress, description="features")
+    val_features = extract_features(network, val, progress=context.progress, description="features of val")
+    probe = fit_probe(
+        (train_features, train.targets, train.weights), (val_features, val.targets), classes=context.facts.classes
+    )
+    context.record(
+        {"stage": "probe", "strength": probe.strength, "val_loss": probe.val_loss, "val_accuracy": probe.val_accuracy}
+    )
+    reasons = [f"linear probe: validation accuracy {probe.val_accuracy:.3f} (C={probe.strength:g})"]
+    flip = plan.config.augment.flip
+    if flip is None and plan.steps:
+        flip, reason = _mirroring_is_harmless(network, probe, val_features, val, context)
+        reasons.append(reason)
+    for reason in reasons:
+        context.progress.note(reason)
+    _save_probe(folder, probe, bool(flip), reasons)
+    return probe, bool(flip), reasons
+
+
+def _mirroring_is_harmless(
+    network: torch.nn.Module, probe: Probe, val_features: np.ndarray, val: PixelSet, context: Context  # type: ignore[type-arg]
+) -> tuple[bool, str]:
+    """Whether mirrored validation images are classified as well as upright ones, by a one-sided sign test on pairs."""
+    mirrored = PixelSet(
+        val.pixels[:, :, ::-1], val.rows, val.targets, preprocess=val.preprocess, device=val.device, weights=val.weights
+    )
+    mirrored_features = extract_features(network, mirrored, progress=context.progress, description="mirrored val")
+
+    def right(features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.asarray((features @ probe.weight.T + probe.bias).argmax(1) == val.targets)
+
+    upright, turned = right(val_features), right(mirrored_features)
+    worse, better = int((upright & ~turned).sum()), int((~upright & turned).sum())
+    level = binomtest(worse, worse + better, alternative="greater").pvalue if worse + better else 1.0
+    accuracy = f"{turned.mean():.3f} mirrored against {upright.mean():.3f} upright"
+    if level < ORIENTATION_LEVEL:
+        return False, f"mirroring is off: orientation carries the label (validation accuracy {accuracy})"
+    return True, f"mirroring is on: it does not change what the probe sees (validation accuracy {accuracy})"
+
+
+def _save_probe(folder: Path, probe: Probe, flip: bool, reasons: list[str]) -> None:
+    with replacing_folder(folder) as temporary:
+        save_file({"weight": np.ascontiguousarray(probe.weight), "bias": probe.bias}, temporary / "probe.safetensors")
+        facts = {"strength": probe.strength, "val_loss": probe.val_loss, "val_accuracy": probe.val_accuracy}
+        write_json(temporary / "probe.json", {**facts, "flip": flip, "reasons": reasons})
+
+
+def _load_probe(folder: Path) -> tuple[Probe, bool, list[str]]:
+    facts = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
+    arrays = load_file(folder / "probe.safetensors")
+    flip, reasons = facts.pop("flip"), facts.pop("reasons")
+    return Probe(weight=arrays["weight"], bias=arrays["bias"], **facts), flip, reasons
+
+
+RECIPE = Recipe(name="auto", defaults={}, plan=plan, fit=fit)

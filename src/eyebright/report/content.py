@@ -1,0 +1,94 @@
+"""What a report is made of: plain values and two tables, so that any source of predictions can have a report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from eyebright.evaluate.metrics import Metrics
+from eyebright.evaluate.predictions import Predictions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What the images are like.
+
+    Attributes:
+        formats: number of images for each file format.
+        widths, heights: the 5th, 50th and 95th percentile in pixels.
+        total_bytes: size of all files.
+    """
+
+    formats: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    widths: tuple[int, int, int] | None = None
+    heights: tuple[int, int, int] | None = None
+    total_bytes: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """Everything that the page shows. A part that is empty is left out of the page.
+
+    Attributes:
+        run_name: the title.
+        data: the data as the user named it.
+        classes: class names in index order.
+        predictions: all predictions of the run; `scored_split` are the ones shown.
+        test: metrics of the test split, None when there is none.
+        validation: metrics of the validation split.
+        created: when, as text.
+        summary: sentences that say what was chosen and why.
+        notes: warnings that the reader should see before any number (leaks, a class without test images).
+        plan: the lines of the plan as they were printed before the start.
+        class_counts: images used, {split: {class: count}}, splits in reading order.
+        facts: what the images are like.
+        samples: ids of a few images for each class, for the sample grid.
+        history: one mapping an epoch with `stage, epoch, train_loss, val_loss, val_accuracy, learning_rate,
+            seconds`; any of them may be absent or None.
+        timings: seconds for each stage, in the order of the run.
+        budget_seconds, wall_seconds: what was allowed and what it took.
+        preprocess: the sentence that describes the preprocessing.
+        ledger: images that were not used: mappings with `source, status, reason`.
+        config, environment: settings and surroundings; nested mappings are shown as dotted keys.
+        thumbnails: gives the picture of an image id; may raise DataError when it is gone.
+    """
+
+    run_name: str
+    data: str
+    classes: Sequence[str]
+    predictions: Predictions
+    thumbnails: Callable[[str], Image.Image]
+    test: Metrics | None = None
+    validation: Metrics | None = None
+    created: str = ""
+    summary: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    plan: Sequence[str] = ()
+    class_counts: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    facts: DataFacts = dataclasses.field(default_factory=DataFacts)
+    samples: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    budget_seconds: float | None = None
+    wall_seconds: float | None = None
+    preprocess: str = ""
+    ledger: Sequence[Mapping[str, str]] = ()
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def scored_split(self) -> str:
+        """The split behind the headline: `test`, or `val` when there are no test images."""
+        return "test" if self.test is not None else "val"
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """The metrics behind the headline."""
+        return self.test if self.test is not None else self.validation
+
+    def scored(self) -> Predictions:
+        """The labelled predictions behind the headline."""
+        return self.predictions.select(self.scored_split).labelled()

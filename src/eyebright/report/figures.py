@@ -1,0 +1,207 @@
+"""The figures of the report as PNG files, for papers and slides. Drawn without pyplot: no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from eyebright.atomic import replacing_folder
+from eyebright.evaluate.calibrate import reliability
+from eyebright.evaluate.metrics import Metrics
+from eyebright.evaluate.predictions import Predictions
+from eyebright.report.content import ReportContent
+from eyebright.report.gallery import Gallery, chosen_samples, most_confident_mistakes, random_examples
+from eyebright.report.wording import SPLIT_NAMES, percent
+
+ACCENT, MUTED, RIGHT, WRONG, INK = "#5a48c2", "#a9a5b8", "#23724a", "#b3362b", "#25222e"
+_DPI = 110
+_NAMED_CLASSES = 40
+
+
+def write_figures(folder: Path, content: ReportContent, gallery: Gallery) -> None:
+    """Write one PNG a figure into `folder`, which is replaced as a whole; figures without data are left out."""
+    drawings: dict[str, Callable[[], Figure]] = {}
+    if content.history:
+        drawings["curves"] = lambda: curves(content.history)
+    if content.class_counts:
+        drawings["class_counts"] = lambda: class_counts(content)
+    samples = chosen_samples(content.samples)
+    if samples:
+        cells = [(id_, name, INK) for name, ids in samples.items() for id_ in ids]
+        drawings["samples"] = lambda: picture_grid(cells, gallery, "Samples", columns=len(next(iter(samples.values()))))
+    metrics = content.metrics
+    if metrics is not None:
+        scored = content.scored()
+        wrong = most_confident_mistakes(scored)
+        drawings["confusion_matrix"] = lambda: confusion_matrix(metrics)
+        drawings["class_scores"] = lambda: class_scores(metrics)
+        drawings["reliability"] = lambda: reliability_diagram(scored)
+        drawings["examples"] = lambda: picture_grid(_told(random_examples(scored)), gallery, "Predictions")
+        if len(wrong):
+            drawings["mistakes"] = lambda: picture_grid(_told(wrong), gallery, "Most confident mistakes")
+    with replacing_folder(folder) as temporary:
+        for name, draw in drawings.items():
+            figure = draw()
+            FigureCanvasAgg(figure)
+            figure.savefig(temporary / f"{name}.png")
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+
+
+def _calm(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.grid(axis="y", color=MUTED, alpha=0.3, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def curves(history: Sequence[Any]) -> Figure:
+    """Accuracy, loss and learning rate over epochs; stages separated by dashed lines."""
+    figure = _figure(11, 3.2)
+    every = figure.subplots(1, 3)
+    x = np.arange(1, len(history) + 1)
+    panels = (
+        ("Accuracy", [("val_accuracy", "validation", ACCENT)]),
+        ("Loss", [("train_loss", "training", MUTED), ("val_loss", "validation", ACCENT)]),
+        ("Learning rate", [("learning_rate", "", ACCENT)]),
+    )
+    stages = [row.get("stage") for row in history]
+    for axes, (title, keys) in zip(every, panels, strict=True):
+        _calm(axes, title)
+        for key, name, colour in keys:
+            values = np.array([np.nan if row.get(key) is None else float(row[key]) for row in history])
+            if not np.isnan(values).all():
+                axes.plot(x, values, color=colour, linewidth=2, marker="o", markersize=3, label=name)
+        for index in range(1, len(stages)):
+            if stages[index] != stages[index - 1]:
+                axes.axvline(index + 0.5, color=MUTED, linestyle="--", linewidth=1)
+        axes.set_xlabel("epoch", fontsize=9)
+        if len(keys) > 1 and axes.lines:
+            axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def class_counts(content: ReportContent) -> Figure:
+    """Images of each class, stacked by split."""
+    names = list(content.classes)
+    totals = {name: sum(counts.get(name, 0) for counts in content.class_counts.values()) for name in names}
+    names.sort(key=lambda name: totals[name])
+    few = len(names) <= _NAMED_CLASSES
+    figure = _figure(8, max(2.2, 0.32 * len(names)) if few else 7)
+    axes = figure.subplots()
+    _calm(axes, "Images of each class")
+    axes.grid(axis="x", color=MUTED, alpha=0.3, linewidth=0.7)
+    axes.grid(visible=False, axis="y")
+    left = np.zeros(len(names))
+    for (split, counts), strength in zip(content.class_counts.items(), (1.0, 0.55, 0.28, 0.15), strict=False):
+        widths = np.array([counts.get(name, 0) for name in names], dtype=float)
+        title = SPLIT_NAMES.get(split, split)
+        axes.barh(np.arange(len(names)), widths, left=left, color=ACCENT, alpha=strength, label=title)
+        left += widths
+    axes.set_yticks(np.arange(len(names)) if few else [], names if few else [])
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def confusion_matrix(metrics: Metrics) -> Figure:
+    """Shares of each true class; numbers in the cells while they can be read."""
+    counts = np.asarray(metrics.confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    number = len(counts)
+    side = min(10.0, 3.4 + 0.42 * number)
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    axes.imshow(np.sqrt(shares), cmap="Purples", vmin=0, vmax=1)
+    axes.set_title("Confusion matrix", loc="left", fontsize=11, color=INK)
+    axes.set_xlabel("predicted", fontsize=9)
+    axes.set_ylabel("true", fontsize=9)
+    axes.tick_params(length=0, labelsize=9 if number <= 20 else 7)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    named = number <= _NAMED_CLASSES
+    axes.set_xticks(range(number) if named else [], metrics.classes if named else [], rotation=90 if number > 6 else 0)
+    axes.set_yticks(range(number) if named else [], metrics.classes if named else [])
+    if number <= 20:
+        for row, column in np.argwhere(counts):
+            colour = "white" if shares[row, column] > 0.35 else INK
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=9, color=colour)
+    return figure
+
+
+def class_scores(metrics: Metrics) -> Figure:
+    """F1 of each class with its interval, hardest first."""
+    rows = sorted((row for row in metrics.per_class if row.support), key=lambda row: -row.f1.value)
+    few = len(rows) <= _NAMED_CLASSES
+    figure = _figure(8, max(2.2, 0.32 * len(rows)) if few else 8)
+    axes = figure.subplots()
+    _calm(axes, "F1 of each class, 95 % interval")
+    values = np.array([row.f1.value for row in rows])
+    spread = np.array([[row.f1.value - row.f1.low, row.f1.high - row.f1.value] for row in rows]).reshape(-1, 2).T
+    y = np.arange(len(rows))
+    axes.errorbar(
+        values, y, xerr=np.maximum(spread, 0), fmt="o", color=ACCENT, ecolor=MUTED, elinewidth=2, markersize=5
+    )
+    axes.set_yticks(y if few else [], [row.name for row in rows] if few else [])
+    axes.set_xlim(0, 1.01)
+    return figure
+
+
+def reliability_diagram(scored: Predictions) -> Figure:
+    """Accuracy against confidence in bins of equal counts, with Wilson intervals."""
+    bins = reliability(scored.probabilities(), scored.labels_index())
+    figure = _figure(4.6, 4.6)
+    axes = figure.subplots()
+    _calm(axes, "Accuracy against confidence")
+    axes.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2)
+    accuracy = np.array([row.accuracy for row in bins])
+    spread = np.array([[row.accuracy - row.low, row.high - row.accuracy] for row in bins]).T
+    confidence = [row.confidence for row in bins]
+    axes.errorbar(confidence, accuracy, yerr=np.maximum(spread, 0), fmt="o", color=ACCENT, elinewidth=1.4)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="share that is right", aspect="equal")
+    return figure
+
+
+def _told(predictions: Predictions) -> list[tuple[str, str, str]]:
+    """(id, what to write under it, colour) for each row."""
+    told = []
+    confidence = predictions.probabilities().max(axis=1)
+    ids, labels, guesses = (predictions.table[name].to_pylist() for name in ("id", "label", "predicted"))
+    for id_, label, guess, share in zip(ids, labels, guesses, confidence, strict=True):
+        words = f"{guess} {percent(share, 0)}"
+        told.append((id_, words, RIGHT) if guess == label else (id_, f"{words}\ntrue: {label}", WRONG))
+    return told
+
+
+def picture_grid(cells: Sequence[tuple[str, str, str]], gallery: Gallery, title: str, columns: int = 6) -> Figure:
+    """Pictures with a line of text each, pasted into one image: much faster than one plot a picture."""
+    columns = max(columns, 1)
+    rows = -(-len(cells) // columns)
+    cell, side, text = 1.5, 1.28, 0.34
+    width, height = columns * cell + 0.2, rows * (cell + text) + 0.45
+    figure = Figure(figsize=(width, height), dpi=_DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    axes.text(0.15, 0.25, title, fontsize=11, color=INK, va="center")
+    for index, (id_, words, colour) in enumerate(cells):
+        x, y = 0.15 + index % columns * cell, 0.45 + index // columns * (cell + text)
+        picture = gallery.image(id_)
+        if picture is not None:
+            scale = side / max(picture.size)
+            wide, tall = picture.width * scale, picture.height * scale
+            smooth = "nearest" if gallery.is_tiny(id_) else "antialiased"
+            axes.imshow(np.asarray(picture), extent=(x, x + wide, y + tall, y), interpolation=smooth,
+                        cmap="gray", vmin=0, vmax=255, aspect="auto")  # fmt: skip
+        axes.text(x, y + side + 0.06, words, fontsize=7.5, color=colour, va="top")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return figure

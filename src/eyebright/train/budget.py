@@ -1,0 +1,114 @@
+"""Time: how fast this machine trains a network, and how many steps still fit before a deadline."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from eyebright.train.device import autocast, training_mode
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Images a second at one input size.
+
+    Attributes:
+        size: side of the input in pixels.
+        infer: forward passes.
+        train: forward and backward passes with the share of layers frozen that was asked for.
+    """
+
+    size: int
+    infer: float
+    train: float
+
+
+def measure_speed(network: nn.Module, *, size: int, channels: int, batch_size: int, device: torch.device, repeats: int = 2) -> Speed:
+    """Time a few steps on random images; weights, gradients and statistics are left as they were.
+
+    The first step warms caches and the allocator up and is not counted; the fastest of the others is, because a
+    pause of the machine only ever adds time.
+    """
+    images = torch.randn(batch_size, channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    targets = torch.zeros(batch_size, dtype=torch.long, device=device)
+    network.eval()
+
+    def infer() -> None:
+        with torch.inference_mode(), autocast(device):
+            network(images)
+
+    def train() -> None:
+        with autocast(device):
+            loss = F.cross_entropy(network(images).float(), targets)
+        loss.backward()
+        network.zero_grad(set_to_none=True)
+
+    infer_seconds = _fastest(infer, device, repeats)
+    training_mode(network, fixed_statistics=True)
+    train_seconds = _fastest(train, device, repeats)
+    network.eval()
+    return Speed(size, batch_size / infer_seconds, batch_size / train_seconds)
+
+
+def _fastest(work: Callable[[], None], device: torch.device, repeats: int) -> float:
+    fastest = float("inf")
+    for attempt in range(repeats + 1):
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
+        if attempt:
+            fastest = min(fastest, time.perf_counter() - started)
+    return fastest
+
+
+class Pace:
+    """Keeps the planned number of steps true to a deadline while training runs, and says when to evaluate.
+
+    Args:
+        deadline: `time.monotonic()` by which training must be done, evaluation included; None changes no plan.
+        most_steps: the most steps that a faster machine may make.
+        steps_between: steps between two evaluations on validation.
+        every: steps between two new plans.
+    """
+
+    def __init__(self, *, deadline: float | None, most_steps: int, steps_between: int, every: int = 10) -> None:
+        self.deadline = deadline
+        self.most_steps = most_steps
+        self.steps_between = steps_between
+        self.every = every
+        self._first_step = 0
+        self._began = time.monotonic()
+        self._last_evaluation = 0.0
+        self._all_evaluations = 0.0
+
+    def start(self, step: int) -> None:
+        """Begin to count time at `step`."""
+        self._first_step, self._began = step, time.monotonic()
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether the end of the epoch at `step` is one to evaluate at."""
+        return step % self.steps_between == 0
+
+    def evaluated(self, seconds: float) -> None:
+        """Take note of how long an evaluation took."""
+        self._last_evaluation = seconds
+        self._all_evaluations += seconds
+
+    def total_steps(self, step: int, planned: int) -> int:
+        """How many steps there will be in all, seen after `step`; `planned` while nothing has to change."""
+        done = step - self._first_step
+        if self.deadline is None or done % self.every:
+            return planned
+        now = time.monotonic()
+        seconds_per_step = (now - self._began - self._all_evaluations) / done
+        left = self.deadline - now - self._last_evaluation
+        per_step = seconds_per_step + self._last_evaluation / self.steps_between
+        return max(step, min(self.most_steps, step + int(left / per_step)))

@@ -1,0 +1,131 @@
+"""Metrics against scikit-learn, and the honesty of their intervals."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from eyebright.errors import DataError
+from eyebright.evaluate.metrics import Metrics, evaluate
+from eyebright.evaluate.predictions import Predictions, make_predictions
+
+
+def _predictions(logits: Any, labels: Any) -> Predictions:
+    values = np.asarray(logits, dtype=np.float32)
+    classes = [f"class {index}" for index in range(values.shape[1])]
+    ids = [str(index) for index in range(len(values))]
+    return make_predictions(ids, ids, [classes[label] for label in labels], ["test"] * len(ids), values, 1.3, classes)
+
+
+def _random(classes: int, count: int, seed: int, present: int | None = None) -> Predictions:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, present or classes, size=count)
+    logits = generator.normal(size=(count, classes)) * 2
+    logits[np.arange(count), labels] += 1.5
+    return _predictions(logits, labels)
+
+
+@settings(max_examples=40, deadline=None)
+@given(classes=st.integers(2, 12), count=st.integers(1, 120), seed=st.integers(0, 2**31), present=st.integers(1, 12))
+def test_every_number_equals_scikit_learn(classes: int, count: int, seed: int, present: int) -> None:
+    predictions = _random(classes, count, seed, min(present, classes))
+    metrics = evaluate(predictions)
+    truth, predicted = predictions.labels_index(), predictions.predicted_index()
+    probabilities = predictions.probabilities()
+    every = np.arange(classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = {
+            "accuracy": reference.accuracy_score(truth, predicted),
+            "balanced_accuracy": reference.balanced_accuracy_score(truth, predicted),
+            "log_loss": reference.log_loss(truth, probabilities, labels=every),
+            "brier": reference.brier_score_loss(truth, probabilities[:, 1] if classes == 2 else probabilities,
+                                                **({"pos_label": 1} if classes == 2 else {"labels": every})),
+        }  # fmt: skip
+        for average in ("macro", "weighted"):
+            scores = reference.precision_recall_fscore_support(truth, predicted, average=average, zero_division=0)
+            expected |= {f"{average}_{name}": scores[i] for i, name in enumerate(("precision", "recall", "f1"))}
+        if classes > 5:
+            expected["top5_accuracy"] = reference.top_k_accuracy_score(truth, probabilities, k=5, labels=every)
+        rows = reference.precision_recall_fscore_support(truth, predicted, labels=every, zero_division=0)
+    for name, value in expected.items():
+        assert metrics[name].value == pytest.approx(value, abs=1e-9), name
+    assert ("top5_accuracy" in dict(metrics.estimates())) == (classes > 5)
+    found = [[row.precision.value, row.recall.value, row.f1.value, row.support] for row in metrics.per_class]
+    np.testing.assert_allclose(np.array(found).T, rows, atol=1e-9)
+    np.testing.assert_array_equal(metrics.confusion, reference.confusion_matrix(truth, predicted, labels=every))
+
+
+@settings(max_examples=30, deadline=None)
+@given(classes=st.integers(2, 8), count=st.integers(1, 80), seed=st.integers(0, 2**31))
+def test_every_interval_holds_its_value_within_its_range(classes: int, count: int, seed: int) -> None:
+    metrics = evaluate(_random(classes, count, seed))
+    per_class = [(row.name, e) for row in metrics.per_class if row.support and row.predicted
+                 for e in (row.precision, row.recall, row.f1)]  # fmt: skip
+    for name, estimate in [*metrics.estimates(), *per_class]:
+        assert 0 <= estimate.low <= estimate.value + 1e-12, name
+        assert estimate.value - 1e-12 <= estimate.high, name
+        if name not in ("log_loss", "brier"):
+            assert estimate.high <= 1, name
+
+
+def test_a_perfect_score_on_few_images_is_not_claimed_to_be_certain() -> None:
+    labels = np.arange(20) % 4
+    metrics = evaluate(_predictions(np.eye(4)[labels] * 9, labels))
+    for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"):
+        assert metrics[name].value == 1, name
+        assert metrics[name].high == 1, name
+        assert metrics[name].low < 0.95, name
+
+
+def test_intervals_cover_the_true_value() -> None:
+    # 300 small test sets from one known classifier: the interval of macro F1 and balanced accuracy should hold the
+    # value of a huge test set about 95 times in 100.
+    truth = {name: evaluate(_random(4, 200_000, 99))[name].value for name in ("macro_f1", "balanced_accuracy")}
+    caught = dict.fromkeys(truth, 0)
+    for seed in range(300):
+        metrics = evaluate(_random(4, 120, seed))
+        for name, value in truth.items():
+            caught[name] += metrics[name].low <= value <= metrics[name].high
+    for name, count in caught.items():
+        assert 0.91 <= count / 300 <= 0.99, (name, count)
+
+
+def test_ece_is_small_for_calibrated_and_large_for_boastful_probabilities() -> None:
+    generator = np.random.default_rng(5)
+    logits = generator.normal(size=(8000, 3)).astype(np.float32) * 2
+    shares = np.exp(logits / 1.3) / np.exp(logits / 1.3).sum(axis=1, keepdims=True)
+    labels = (shares.cumsum(axis=1) < generator.random((8000, 1))).sum(axis=1)
+    calibrated, boastful = evaluate(_predictions(logits, labels)).ece, evaluate(_predictions(logits * 4, labels)).ece
+    assert calibrated.value < 0.02
+    assert boastful.value > 0.1
+    assert boastful.low > calibrated.high
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    predictions = _random(7, 90, 3)
+    shuffled = predictions.rows(np.random.default_rng(0).permutation(90))
+    for (name, one), (_, two) in zip(evaluate(predictions).estimates(), evaluate(shuffled).estimates(), strict=True):
+        assert one.value == pytest.approx(two.value, abs=1e-12), name
+
+
+def test_metrics_survive_json() -> None:
+    for classes in (2, 8):
+        metrics = evaluate(_random(classes, 50, 1))
+        assert Metrics.from_dict(json.loads(json.dumps(metrics.as_dict()))) == metrics
+
+
+def test_unlabelled_rows_are_counted_and_left_out() -> None:
+    ids = ["a", "b", "c"]
+    predictions = make_predictions(ids, ids, ["x", None, "y"], [None] * 3, [[2, 1], [0, 1], [0, 1]], 1.0, ["x", "y"])
+    metrics = evaluate(predictions)
+    assert (metrics.images, metrics.unlabelled, metrics.accuracy.value) == (2, 1, 1.0)
+    with pytest.raises(DataError, match="none of the 1 images has a label"):
+        evaluate(predictions.rows(np.array([1])))
