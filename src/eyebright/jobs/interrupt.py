@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from eyebright.progress import Progress
-from eyebright.train.hooks import StopSignal
+from eyebright.training.hooks import StopSignal
 
 
 @contextlib.contextmanager

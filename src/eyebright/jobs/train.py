@@ -28,8 +28,8 @@ from eyebright.progress import Progress, Silent
 from eyebright.recipes import get_recipe
 from eyebright.recipes.base import Context, Plan
 from eyebright.run import Run, create_run, open_run
-from eyebright.train.device import pick_device
-from eyebright.train.hooks import StopSignal
+from eyebright.training.device import pick_device
+from eyebright.training.hooks import StopSignal
 
 
 class _Journal:

@@ -30,9 +30,9 @@ from eyebright.preprocess import Preprocess
 from eyebright.recipes import scratch
 from eyebright.recipes.base import Context, Outcome, Plan, Recipe, train_network
 from eyebright.recipes.finish import finish_seconds
-from eyebright.train.budget import Speed, measure_speed
-from eyebright.train.loop import predict_logits
-from eyebright.train.probe import Probe, extract_features, fit_probe, install_probe
+from eyebright.training.budget import Speed, measure_speed
+from eyebright.training.loop import predict_logits
+from eyebright.training.probe import Probe, extract_features, fit_probe, install_probe
 
 DEFAULT_NETWORK = "tf_efficientnet_lite0"
 SIZES = (288, 256, 224, 192, 160, 128, 96)
@@ -182,7 +182,7 @@ def _with_scratch_defaults(config: TrainConfig) -> TrainConfig:
 
 def freeze(network: torch.nn.Module, share: float) -> None:
     """Freeze the first layers (see `freeze_first_layers`)."""
-    from eyebright.train.optim import freeze_first_layers
+    from eyebright.training.optim import freeze_first_layers
 
     freeze_first_layers(network, share)
 

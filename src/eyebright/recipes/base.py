@@ -15,10 +15,10 @@ from eyebright.config import TrainConfig
 from eyebright.data.batches import PixelSet
 from eyebright.preprocess import Preprocess
 from eyebright.progress import Progress, Task
-from eyebright.train.budget import Pace
-from eyebright.train.hooks import BaseHook, LoopState, StopSignal
-from eyebright.train.loop import Fitted, fit
-from eyebright.train.optim import freeze_first_layers
+from eyebright.training.budget import Pace
+from eyebright.training.hooks import BaseHook, LoopState, StopSignal
+from eyebright.training.loop import Fitted, fit
+from eyebright.training.optim import freeze_first_layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ class _Reporter(BaseHook):
 def train_network(
     network: nn.Module, plan: Plan, context: Context, train: PixelSet, val: PixelSet, *, stage: str
 ) -> Fitted:
-    """Run the loop as planned, reporting as it goes; see `eyebright.train.loop.fit`."""
+    """Run the loop as planned, reporting as it goes; see `eyebright.training.loop.fit`."""
     freeze_first_layers(network, plan.frozen_share)
     pace = Pace(
         deadline=None if context.deadline is None else context.deadline - plan.finish_seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eyebright.recipes.base import DataFacts
-from eyebright.train.budget import Speed
+from eyebright.training.budget import Speed
 
 EXPORT_SECONDS = 16.0
 REPORT_SECONDS = 8.0

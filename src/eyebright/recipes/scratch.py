@@ -12,7 +12,7 @@ from eyebright.models.catalog import create_network, network_facts
 from eyebright.preprocess import Preprocess
 from eyebright.recipes.base import Context, Outcome, Plan, Recipe, train_network
 from eyebright.recipes.finish import finish_seconds
-from eyebright.train.budget import measure_speed
+from eyebright.training.budget import measure_speed
 
 SMALL_SIDE = 64
 LARGEST_SIDE = 128

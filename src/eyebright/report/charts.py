@@ -32,11 +32,14 @@ class Line:
 
 def round_ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Round numbers that span `low` to `high`: the first at or below, the last at or above."""
-    span = (high - low) or abs(high) or 1.0
+    largest = max(abs(low), abs(high))
+    # Values that differ by rounding alone, or hardly from zero, get a frame around them instead of no frame.
+    span = high - low if high - low > 1e-9 * largest else largest
+    span = span if span > 1e-100 else 1.0
     step = 10 ** math.floor(math.log10(span / about))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= about + 0.5)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, max(last, first + 1) + 1)]
+    return [float(f"{index * step:.12g}") for index in range(first, max(last, first + 1) + 1)]
 
 
 def _svg(width: float, height: float, title: str, body: Sequence[str], extra_class: str = "") -> Markup:

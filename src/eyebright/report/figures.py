@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def write_figures(folder: Path, content: ReportContent, gallery: Gallery) -> Non
     samples = chosen_samples(content.samples)
     if samples:
         cells = [(id_, name, INK) for name, ids in samples.items() for id_ in ids]
-        drawings["samples"] = lambda: picture_grid(cells, gallery, "Samples", columns=len(next(iter(samples.values()))))
+        each = max(len(ids) for ids in samples.values())
+        drawings["samples"] = lambda: picture_grid(cells, gallery, "Samples", columns=each if each > 1 else 8)
     metrics = content.metrics
     if metrics is not None:
         scored = content.scored()
@@ -76,15 +78,27 @@ def curves(history: Sequence[Any]) -> Figure:
         ("Learning rate", [("learning_rate", "", ACCENT)]),
     )
     stages = [row.get("stage") for row in history]
+    boundaries = [index for index in range(1, len(stages)) if stages[index] != stages[index - 1]]
     for axes, (title, keys) in zip(every, panels, strict=True):
         _calm(axes, title)
         for key, name, colour in keys:
             values = np.array([np.nan if row.get(key) is None else float(row[key]) for row in history])
             if not np.isnan(values).all():
-                axes.plot(x, values, color=colour, linewidth=2, marker="o", markersize=3, label=name)
-        for index in range(1, len(stages)):
-            if stages[index] != stages[index - 1]:
-                axes.axvline(index + 0.5, color=MUTED, linestyle="--", linewidth=1)
+                # Two stages are two lines: nothing was measured between them.
+                starts = [0, *boundaries, len(values)]
+                for first, end in pairwise(starts):
+                    label = name if first == 0 else None
+                    axes.plot(
+                        x[first:end],
+                        values[first:end],
+                        color=colour,
+                        linewidth=2,
+                        marker="o",
+                        markersize=3,
+                        label=label,
+                    )
+        for boundary in boundaries:
+            axes.axvline(boundary + 0.5, color=MUTED, linestyle="--", linewidth=1)
         axes.set_xlabel("epoch", fontsize=9)
         if len(keys) > 1 and axes.lines:
             axes.legend(frameon=False, fontsize=9)
@@ -152,7 +166,7 @@ def class_scores(metrics: Metrics) -> Figure:
         values, y, xerr=np.maximum(spread, 0), fmt="o", color=ACCENT, ecolor=MUTED, elinewidth=2, markersize=5
     )
     axes.set_yticks(y if few else [], [row.name for row in rows] if few else [])
-    axes.set_xlim(0, 1.01)
+    axes.set(xlim=(0, 1.01), ylim=(-0.6, len(rows) - 0.4))
     return figure
 
 

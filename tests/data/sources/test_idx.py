@@ -64,7 +64,7 @@ def test_broken_files_are_refused(tmp_path: Path, content: bytes, words: str) ->
 def test_labels_must_be_there_and_as_many(tmp_path: Path) -> None:
     write_pairs(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(LABELS[:3]))
-    with pytest.raises(DataError, match="8 images .* 3 labels"):
+    with pytest.raises(DataError, match=r"8 images .* 3 labels"):
         list(open_source(tmp_path).items())
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match="no labels beside it"):

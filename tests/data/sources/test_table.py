@@ -77,7 +77,7 @@ def test_missing_files_and_empty_labels_become_rows(make_folder: MakeFolder) -> 
         ("", "empty"),
         ("image_path,lable\n1.png,cat\n", "'label' .is it 'lable'"),
         ("label\ncat\n", "no column 'image_path'"),
-        ("image_path,label,split\n1.png,cat,trian\n", "row 2 .* did you mean 'train'"),
+        ("image_path,label,split\n1.png,cat,trian\n", "row 2 .*did you mean 'train'"),
         ("image_path,label,weight\n1.png,cat,heavy\n", "weight 'heavy'"),
         ("image_path,label,weight\n1.png,cat,-1\n", "weight '-1'"),
         ("image_path,label\n1.png,cat\n,dog\n", "row 3 .*names no image"),

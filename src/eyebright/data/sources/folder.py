@@ -81,9 +81,7 @@ class FolderSource:
                     self._stray_folder(name, "beside the split folders, so neither a split nor a class")
             self._stray_files(files, "directly in the root, outside every split folder")
             return "split-folders"
-        if folders and self._list_classes("", None):
-            return "folder"
-        return "flat-folder"
+        return "folder" if self._list_classes("", None) else "flat-folder"
 
     def _list_classes(self, prefix: str, split: Split | None) -> bool:
         """List the class folders below `prefix` (True), or its own images, unlabelled, when there are none (False)."""

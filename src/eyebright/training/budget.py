@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eyebright.train.device import autocast, training_mode
+from eyebright.training.device import autocast, training_mode
 
 
 @dataclasses.dataclass(frozen=True)

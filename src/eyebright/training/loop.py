@@ -23,12 +23,12 @@ from eyebright.config import TrainConfig
 from eyebright.data.augment import augment, mixup, step_generator
 from eyebright.data.batches import Batch, PixelSet
 from eyebright.errors import NonFiniteLossError
-from eyebright.train.budget import Pace
-from eyebright.train.checkpoint import load_checkpoint, save_checkpoint
-from eyebright.train.device import autocast, needs_scaling, training_mode
-from eyebright.train.hooks import Hook, LoopState, StopSignal
-from eyebright.train.optim import Average, make_optimiser
-from eyebright.train.schedule import warmup_cosine
+from eyebright.training.budget import Pace
+from eyebright.training.checkpoint import load_checkpoint, save_checkpoint
+from eyebright.training.device import autocast, needs_scaling, training_mode
+from eyebright.training.hooks import Hook, LoopState, StopSignal
+from eyebright.training.optim import Average, make_optimiser
+from eyebright.training.schedule import warmup_cosine
 
 _CHECK_STEPS = 50
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from eyebright.data.batches import PixelSet
 from eyebright.progress import Progress
-from eyebright.train.device import autocast
+from eyebright.training.device import autocast
 
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 

@@ -1,0 +1,70 @@
+"""`eyebright`: the command line. Each verb's module is imported when the verb is called, so that help costs nothing."""
+
+from __future__ import annotations
+
+import time
+
+STARTED = time.monotonic()  # the budget of `train` counts from here
+
+import sys  # noqa: E402
+from importlib import import_module  # noqa: E402
+
+from eyebright.errors import did_you_mean  # noqa: E402
+
+VERBS = {
+    "train": "Train a classifier on your images, within a time budget.",
+    "resume": "Continue a run that was interrupted or killed.",
+    "predict": "Classify images, folders or tables.",
+    "evaluate": "Score a classifier on labelled images that it has not seen.",
+    "report": "Write the report of a run again.",
+    "verify": "Check that a classifier still says what it said when it was made.",
+    "models": "Networks that can be trained.",
+    "datasets": "Data sets that have a name.",
+    "recipes": "Ways to train.",
+}
+"""Verb and its line in the help."""
+
+HELP = """\
+Usage: eyebright VERB [OPTIONS]
+
+From a folder of images to a classifier that you can trust.
+
+Verbs:
+{verbs}
+
+Options:
+  --version   Show the version.
+  --help      Show this help; `eyebright VERB --help` shows that of a verb, with examples.
+
+Examples:
+  eyebright train photos/ --budget 5m
+  eyebright predict runs/NAME photo.jpg folder/ --json
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code. Never raises an `EyebrightError`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        width = max(map(len, VERBS))
+        print(HELP.format(verbs="\n".join(f"  {verb:<{width}}   {line}" for verb, line in VERBS.items())), end="")
+        return 0 if arguments else 2
+    if arguments[0] in ("--version", "-V"):
+        import eyebright
+
+        print(f"eyebright {eyebright.__version__}")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        print(f"eyebright: there is no verb {verb!r}{did_you_mean(verb, VERBS)}; see `eyebright --help`", file=sys.stderr)
+        return 2
+    from eyebright.cli.shell import run_verb
+
+    return run_verb(verb, import_module(f"eyebright.cli.{verb}").command, rest)
+
+
+def entry() -> None:
+    """Entry point of the installed command."""
+    sys.exit(main())
+
+

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from eyebright.data.manifest import MANIFEST_SCHEMA, STATUSES, Manifest, content_id
+from eyebright.data.sources import Item, open_source
+from eyebright.errors import BadImagesError, DataError
+
+MakeFolder = Callable[..., Path]
+
+
+def statuses(manifest: Manifest) -> dict[str, str]:
+    return dict(zip(manifest.table["source"].to_pylist(), manifest.table["status"].to_pylist(), strict=True))
+
+
+def test_every_file_has_one_row_with_the_facts_of_its_header(
+    make_folder: MakeFolder, encode: Callable[..., bytes]
+) -> None:
+    root = make_folder(
+        {
+            "cat/1.jpg": encode(1, side=20, format="JPEG"),
+            "cat/2.png": 2,
+            "dog/3.png": 3,
+            "dog/empty.png": b"",
+            "dog/text.jpg": b"not really a photo",
+            "dog/cut.png": encode(4)[:20],
+            "dog/notes.txt": b"x",
+        }
+    )
+    manifest = Manifest.scan(open_source(root))
+    assert manifest.table.schema.equals(MANIFEST_SCHEMA)
+    assert statuses(manifest) == {
+        "cat/1.jpg": "ok",
+        "cat/2.png": "ok",
+        "dog/3.png": "ok",
+        "dog/empty.png": "empty",
+        "dog/text.jpg": "not-an-image",
+        "dog/cut.png": "truncated",
+        "dog/notes.txt": "stray",
+    }
+    assert set(statuses(manifest).values()) <= set(STATUSES)
+    assert manifest.classes == ("cat", "dog")
+    row = manifest.table.to_pylist()[0]
+    content = (root / "cat/1.jpg").read_bytes()
+    assert row["id"] == hashlib.blake2b(content, digest_size=16).hexdigest()
+    assert (row["width"], row["height"], row["format"], row["bytes"]) == (20, 20, "JPEG", len(content))
+    assert all((row["status"] == "ok") == (row["reason"] == "") for row in manifest.table.to_pylist())
+    assert len(manifest.ledger()) == 4
+    assert manifest.counts() == {"all": {"cat": 2, "dog": 1}}
+
+
+def test_arrays_of_other_shape_have_other_ids() -> None:
+    flat = np.zeros((2, 8), np.uint8)
+    assert content_id(flat) != content_id(flat.reshape(4, 4))
+    assert content_id(flat) == content_id(flat.copy())
+    assert len(content_id(flat)) == 32
+
+
+def test_copies_are_duplicates_and_contradictions_are_set_aside(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat/1.png": 1, "cat/copy.png": 1, "cat/2.png": 2, "dog/2.png": 2, "dog/3.png": 3})
+    manifest = Manifest.scan(open_source(root))
+    assert statuses(manifest) == {
+        "cat/1.png": "ok",
+        "cat/copy.png": "duplicate",
+        "cat/2.png": "conflicting-labels",
+        "dog/2.png": "conflicting-labels",
+        "dog/3.png": "ok",
+    }
+    reasons = {row["source"]: row["reason"] for row in manifest.ledger()}
+    assert reasons["cat/copy.png"] == "the same bytes as cat/1.png"
+    assert "dog/2.png, which is labelled 'dog'" in reasons["cat/2.png"]
+
+
+def test_copies_in_two_given_splits_stay_and_are_counted_as_leaks(make_folder: MakeFolder) -> None:
+    root = make_folder({"train/a/1.png": 1, "train/a/1b.png": 1, "test/a/1.png": 1, "train/b/2.png": 2})
+    manifest = Manifest.scan(open_source(root))
+    assert sorted(statuses(manifest).values()) == ["duplicate", "ok", "ok", "ok"]
+    assert manifest.leaks() == 1
+    assert manifest.counts() == {"train": {"a": 1, "b": 1}, "test": {"a": 1, "b": 0}}
+
+
+def test_a_copy_without_a_split_follows_the_one_that_has_one(
+    memory_source: Callable[..., object], encode: Callable[..., bytes]
+) -> None:
+    items = [Item("1", "a"), Item("2", "a", split="test"), Item("3", "a", split="train"), Item("4", "b")]
+    source = memory_source(items=items, contents={name: encode(int(name == "4")) for name in "1234"})
+    manifest = Manifest.scan(source)  # type: ignore[arg-type]
+    assert statuses(manifest) == {"1": "duplicate", "2": "ok", "3": "ok", "4": "ok"}
+
+
+def test_too_large_images_are_listed(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat/1.png": 1, "dog/2.png": 2})
+    manifest = Manifest.scan(open_source(root), max_pixels=16 * 16 - 1)
+    assert set(statuses(manifest).values()) == {"too-large"}
+
+
+def test_the_manifest_survives_its_file(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root = make_folder({"cat/1.png": 1, "dog/2.png": 2, "dog/x.txt": b"x"})
+    manifest = Manifest.scan(open_source(root))
+    manifest.write(tmp_path / "manifest.parquet")
+    copy = Manifest.read(tmp_path / "manifest.parquet")
+    assert copy.table.equals(manifest.table)
+    assert (copy.classes, copy.spec, copy.kind) == (manifest.classes, str(root), "folder")
+    assert copy.fingerprint() == manifest.fingerprint()
+
+
+def test_files_that_are_no_manifest_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no manifest"):
+        Manifest.read(tmp_path / "none.parquet")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="cannot be read"):
+        Manifest.read(tmp_path / "torn.parquet")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(DataError, match="is no manifest"):
+        Manifest.read(tmp_path / "other.parquet")
+
+
+def test_the_fingerprint_follows_content_label_and_split_only(make_folder: MakeFolder) -> None:
+    one = Manifest.scan(open_source(make_folder({"cat/1.png": 1, "dog/2.png": 2}, name="one")))
+    renamed = Manifest.scan(open_source(make_folder({"cat/z.png": 1, "dog/a.png": 2, "dog/n.txt": b""}, name="two")))
+    relabelled = Manifest.scan(open_source(make_folder({"cat/1.png": 2, "dog/2.png": 1}, name="three")))
+    assert one.fingerprint() == renamed.fingerprint() != relabelled.fingerprint()
+    assert one.replace(split=["train", "test"]).fingerprint() != one.fingerprint()
+
+
+def test_marked_images_leave_the_used_ones(make_folder: MakeFolder) -> None:
+    manifest = Manifest.scan(open_source(make_folder({"cat/1.png": 1, "dog/2.png": 2})))
+    image = manifest.ok["id"][0].as_py()
+    marked = manifest.mark({image: ("truncated", "cut off")})
+    assert marked.ok.num_rows == 1
+    assert marked.ledger() == [{"source": "cat/1.png", "status": "truncated", "reason": "cut off"}]
+    assert manifest.ok.num_rows == 2
+
+
+def test_bad_images_beyond_the_allowance_stop_the_work(make_folder: MakeFolder) -> None:
+    files: dict[str, int | bytes] = {f"{label}/{n}.png": ord(label) * 100 + n for label in "ab" for n in range(10)}
+    manifest = Manifest.scan(open_source(make_folder({**files, "a/broken.png": b"", "b/note.txt": b"x"})))
+    with pytest.raises(BadImagesError, match=r"1 of 21 images \(4.8%\)") as caught:
+        manifest.check(0.01)
+    assert "a/broken.png: empty" in caught.value.problem
+    assert "--allow-bad 5%" in (caught.value.remedy or "")
+    manifest.check(0.05)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"cat/1.png": 1, "cat/2.png": 2, "cat/3.png": 3}, r"1 class \('cat'\)"),
+        ({"cat/1.png": 1, "dog/2.png": 2}, "'cat' has 1, 'dog' has 1"),
+        ({"1.png": 1, "2.png": 2}, "none of the 2 images .* has a label"),
+        ({**{f"cat/{n}.png": n for n in range(3)}, "dog/1.png": 8, "dog/2.png": 8, "dog/3.png": 8}, "'dog' has 1"),
+    ],
+)
+def test_images_that_cannot_train_a_classifier_are_refused(
+    make_folder: MakeFolder, files: dict[str, int], words: str
+) -> None:
+    manifest = Manifest.scan(open_source(make_folder(files)))
+    with pytest.raises(DataError, match=words):
+        manifest.check(0.01)
+    manifest.check(0.01, for_training=False)
+
+
+def test_no_images_at_all(memory_source: Callable[..., object]) -> None:
+    with pytest.raises(DataError, match="no images"):
+        Manifest.scan(memory_source()).check()  # type: ignore[arg-type]
+
+
+def test_declared_order_comes_before_sorting(memory_source: Callable[..., object]) -> None:
+    items = [Item("1", "b"), Item("2", "a"), Item("3", "c")]
+    source = memory_source(items=items)
+    source.class_names = ("c", "unused", "b")  # type: ignore[attr-defined]
+    assert Manifest.scan(source).classes == ("c", "b", "a")  # type: ignore[arg-type]
+
+
+def test_real_flowers_hold_contradictions(shared_data: Path) -> None:
+    manifest = Manifest.scan(open_source(shared_data / "flowers"))
+    assert manifest.table.num_rows == 4317
+    assert manifest.ok.num_rows == 4307
+    assert {row["status"] for row in manifest.ledger()} == {"conflicting-labels", "duplicate"}
+    manifest.check(0.01)
