@@ -97,6 +97,16 @@ def test_a_photo_on_its_side_is_turned_clockwise() -> None:
     assert np.array_equal(decoded, np.rot90(pixels, -1))
 
 
+def test_decoding_what_was_decoded_changes_nothing() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    for format in ("JPEG", "PNG"):
+        once = decode_image(encoded(Image.fromarray(photo()), format, exif=exif))
+        assert once.size == (48, 80)
+        assert np.array_equal(np.asarray(decode_image(once)), np.asarray(once))
+        assert ImageOps.exif_transpose(once).size == (48, 80)
+
+
 def test_broken_exif_does_not_lose_the_pixels() -> None:
     content = encoded(Image.fromarray(photo()), "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
     with warnings.catch_warnings():

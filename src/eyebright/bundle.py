@@ -123,7 +123,8 @@ class GoldenSamples:
             with np.load(path, allow_pickle=False) as arrays:
                 ids = tuple(str(name) for name in arrays["ids"])
                 images = tuple(
-                    arrays[f"image_{index}"].tobytes() if f"image_{index}" in arrays else None for index in range(len(ids))
+                    arrays[f"image_{index}"].tobytes() if f"image_{index}" in arrays else None
+                    for index in range(len(ids))
                 )
                 return cls(ids=ids, images=images, pixels=arrays["pixels"], probabilities=arrays["probabilities"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -233,7 +234,9 @@ def _read_record(path: Path) -> BundleRecord:
     except (OSError, ValueError) as error:
         raise CorruptBundleError(f"{path} cannot be read: {error}", remedy=_COPY_AGAIN) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT_NAME:
-        raise ForeignBundleError(f"{path} was not written by Eyebright", expected=f'a record with "format": "{FORMAT_NAME}"')
+        raise ForeignBundleError(
+            f"{path} was not written by Eyebright", expected=f'a record with "format": "{FORMAT_NAME}"'
+        )
     version = values.get("format_version")
     if not isinstance(version, int) or version < 1:
         raise CorruptBundleError(f"{path} has format_version {version!r}", expected="a whole number from 1")

@@ -85,7 +85,9 @@ class Classifier:
     @overload
     def predict(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> list[Prediction]: ...
 
-    def predict(self, images: ImageInput | Iterable[ImageInput], *, batch_size: int = 32) -> Prediction | list[Prediction]:
+    def predict(
+        self, images: ImageInput | Iterable[ImageInput], *, batch_size: int = 32
+    ) -> Prediction | list[Prediction]:
         """Classify one image, or many.
 
         Args:
@@ -133,7 +135,9 @@ class Classifier:
         preprocess = self.record.preprocess
         shape = (preprocess.size, preprocess.size, preprocess.channels)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != shape:
-            raise DataError(f"pixels are {pixels.dtype} {pixels.shape}", expected=f"uint8 (N, {', '.join(map(str, shape))})")
+            raise DataError(
+                f"pixels are {pixels.dtype} {pixels.shape}", expected=f"uint8 (N, {', '.join(map(str, shape))})"
+            )
         probabilities, logits = self._session.run(["probabilities", "logits"], {"pixels": pixels})
         return probabilities, logits
 

@@ -85,7 +85,9 @@ class SplitShares(Part):
         except ValueError:
             train = val = test = 0.0
         if not (min(train, val, test) > 0 and train + val + test < float("inf")):
-            raise UsageError(f"{text!r} is not a split", expected="three numbers above zero: train/val/test, as 70/15/15")
+            raise UsageError(
+                f"{text!r} is not a split", expected="three numbers above zero: train/val/test, as 70/15/15"
+            )
         total = train + val + test
         return cls(train=train / total, val=val / total, test=test / total)
 

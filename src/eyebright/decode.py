@@ -118,18 +118,18 @@ def inspect_image(content: bytes | npt.NDArray[Any], max_pixels: int = DEFAULT_M
         height, width = content.shape[:2]
         _check_pixels(width, height, max_pixels)
         return ImageFacts(width=width, height=height, format="array", frames=1)
-    with _open(content) as (name, image):
-        width, height = image.size
-        _check_pixels(width, height, max_pixels)
-        # Pillow would decode a PNG to look for EXIF data behind the pixels; a TIFF reports its upright size already.
-        asks = "exif" in image.info if name == "PNG" else name != "TIFF"
-        if asks and _orientation(image) in _SIDEWAYS:
-            width, height = height, width
-        try:
-            frames = int(getattr(image, "n_frames", 1))
-        except Exception:  # a broken later frame does not concern us: the first one is used
-            frames = 1
-        return ImageFacts(width=width, height=height, format=name, frames=frames)
+    name, image = _open(content)
+    width, height = image.size
+    _check_pixels(width, height, max_pixels)
+    # Pillow would decode a PNG to look for EXIF data behind the pixels; a TIFF reports its upright size already.
+    asks = "exif" in image.info if name == "PNG" else name != "TIFF"
+    if asks and _orientation(image) in _SIDEWAYS:
+        width, height = height, width
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+    except Exception:  # a broken later frame does not concern us: the first one is used
+        frames = 1
+    return ImageFacts(width=width, height=height, format=name, frames=frames)
 
 
 def decode_image(
@@ -217,29 +217,20 @@ def sniff_format(content: bytes) -> str | None:
     return None
 
 
-class _open:  # noqa: N801  (reads as a function: `with _open(content) as (name, image)`)
-    """Open encoded bytes; closes what Pillow opened. The header is read, no pixels are."""
-
-    def __init__(self, content: bytes) -> None:
-        if not content:
-            raise UndecodableImage("empty", "the file is empty (0 bytes)")
-        self._name = sniff_format(content)
-        if self._name is None:
-            raise UndecodableImage("not-an-image", _describe_stranger(content), expected=FORMATS)
-        try:
-            self._image: Image.Image = _OPENERS[self._name](io.BytesIO(content), "")
-        except Exception as error:  # plugins raise whatever the broken bytes led them to
-            failure = _undecodable(error, f"broken {self._name} header")
-            if self._name == "WebP" and int.from_bytes(content[4:8], "little") + 8 > len(content):
-                failure.status = "truncated"
-            raise failure from error
-
-    def __enter__(self) -> tuple[str, Image.Image]:
-        assert self._name is not None
-        return self._name, self._image
-
-    def __exit__(self, *_: object) -> None:
-        self._image.close()
+def _open(content: bytes) -> tuple[str, Image.Image]:
+    """The format and the image, of which the header is read and no pixel. Nothing to close: it lies in memory."""
+    if not content:
+        raise UndecodableImage("empty", "the file is empty (0 bytes)")
+    name = sniff_format(content)
+    if name is None:
+        raise UndecodableImage("not-an-image", _describe_stranger(content), expected=FORMATS)
+    try:
+        return name, _OPENERS[name](io.BytesIO(content), "")
+    except Exception as error:  # plugins raise whatever the broken bytes led them to
+        failure = _undecodable(error, f"broken {name} header")
+        if name == "WebP" and int.from_bytes(content[4:8], "little") + 8 > len(content):
+            failure.status = "truncated"
+        raise failure from error
 
 
 def _describe_stranger(content: bytes) -> str:
@@ -284,13 +275,13 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
 
 
 def _from_bytes(content: bytes, at_least: int | None, max_pixels: int) -> Image.Image:
-    with _open(content) as (name, image):
-        _check_pixels(*image.size, max_pixels)
-        if name == "JPEG" and at_least is not None:
-            image.draft(None, (at_least, at_least))  # None keeps the mode
-        # The file object goes away with the image, so the pixels must be a copy; `_upright` alone may return it as is.
-        picture = _upright(_loaded(image))
-        return picture.copy() if picture is image else picture
+    name, image = _open(content)
+    _check_pixels(*image.size, max_pixels)
+    if name == "JPEG" and at_least is not None:
+        image.draft(None, (at_least, at_least))  # None keeps the mode
+    picture = _upright(_loaded(image))
+    # An image of several frames would go to another one at `seek`; a JPEG cannot, and need not be copied.
+    return picture.copy() if picture is image and name != "JPEG" else picture
 
 
 def _loaded(image: Image.Image) -> Image.Image:
@@ -310,7 +301,12 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image) -> Image.Image:
     method = _TRANSPOSE.get(_orientation(image))
-    return image if method is None else image.transpose(method)
+    if method is None:
+        return image
+    turned = image.transpose(method)
+    # The orientation must not be applied again by whoever gets the image, and it may be said twice (EXIF and XMP).
+    turned.info = {name: value for name, value in image.info.items() if name == "transparency"}
+    return turned
 
 
 def _to_mode(image: Image.Image, mode: Literal["RGB", "L"]) -> Image.Image:

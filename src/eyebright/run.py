@@ -103,7 +103,9 @@ def create_run(output: Path, name: str) -> Run:
     if not name or Path(name).name != name or name in (".", ".."):
         raise UsageError(f"{name!r} cannot name a run", expected="a plain folder name")
     if output.exists() and not output.is_dir():
-        raise StorageError(f"{output} is a file", expected="a folder for runs", remedy="choose another one with --output DIR")
+        raise StorageError(
+            f"{output} is a file", expected="a folder for runs", remedy="choose another one with --output DIR"
+        )
     with explained(output):
         output.mkdir(parents=True, exist_ok=True)
         number = 1
@@ -131,5 +133,8 @@ def open_run(path: str | Path) -> Run:
             remedy="check the path; `ls runs` shows the runs of this folder",
         )
     if not (folder / "config.yaml").is_file() or not (folder / "state.json").is_file():
-        raise BundleError(f"{folder} is not a run: it lacks config.yaml or state.json", expected="a folder that `eyebright train` made")
+        raise BundleError(
+            f"{folder} is not a run: it lacks config.yaml or state.json",
+            expected="a folder that `eyebright train` made",
+        )
     return Run(folder)

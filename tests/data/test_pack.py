@@ -195,7 +195,7 @@ def test_nothing_to_pack_is_an_error(memory_source: Callable[..., Any], cache: P
 
 def test_killed_again_and_again_it_still_ends_with_the_right_pixels(root: Path, cache: Path, tmp_path: Path) -> None:
     for kill_after in (1, 3, 5):
-        process = start_packer(root, cache, 0.02)
+        process = start_packer(root, cache, 0.05)
         wait_until(lambda after=kill_after: blocks_done(cache) >= after, process)  # type: ignore[misc]
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -239,7 +239,7 @@ def test_the_waiting_process_takes_over_from_a_killed_one(root: Path, cache: Pat
 
 
 def test_ctrl_c_leaves_what_is_done(root: Path, cache: Path) -> None:
-    process = start_packer(root, cache, 0.02)
+    process = start_packer(root, cache, 0.05)
     wait_until(lambda: blocks_done(cache) >= 2, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()

@@ -76,3 +76,4 @@ def test_percentile_limits_hold_the_value_and_can_be_centred() -> None:
     assert percentile_limits(resampled, 1.5) == pytest.approx((1.025, 1.975))
     assert percentile_limits(resampled, 0.9) == pytest.approx((0.9, 1.975))
     assert percentile_limits(resampled, 0.9, centred=True) == pytest.approx((0.425, 1.375))
+    assert percentile_limits(resampled, 0.9, centred=True, stretch=2) == pytest.approx((-0.05, 1.85))

@@ -13,8 +13,12 @@ from eyebright.cli.shell import print_json, progress_on_screen
 def command(
     run: Annotated[Path, typer.Argument(help="Folder of a run or a bundle.", show_default=False)],
     data: Annotated[str, typer.Argument(help="Labelled images, in any form that `train` takes.", show_default=False)],
-    split: Annotated[str | None, typer.Option(help="Score only this split, where the data has splits: train, val or test.")] = None,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Score images that the classifier was trained on, too.")] = False,
+    split: Annotated[
+        str | None, typer.Option(help="Score only this split, where the data has splits: train, val or test.")
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Score images that the classifier was trained on, too.")
+    ] = False,
     allow_bad: Annotated[str, typer.Option(help="Share of unreadable images to go on without.")] = "1%",
     json_: Annotated[bool, typer.Option("--json", help="Print all metrics as JSON.")] = False,
 ) -> None:
@@ -31,7 +35,9 @@ def command(
     from eyebright.jobs.evaluate import evaluate_on
 
     if split is not None and split not in ("train", "val", "test"):
-        raise UsageError(f"unknown split {split!r}{did_you_mean(split, ('train', 'val', 'test'))}", expected="train, val or test")
+        raise UsageError(
+            f"unknown split {split!r}{did_you_mean(split, ('train', 'val', 'test'))}", expected="train, val or test"
+        )
     with progress_on_screen(quiet=json_) as progress:
         result = evaluate_on(
             run, data, split=split, include_seen=include_seen, allow_bad=parse_share(allow_bad), progress=progress
@@ -52,9 +58,13 @@ def command(
         print(f"not used: {len(result.ledger) - 10} more")
     print(f"{result.metrics.images} images")
     for name, estimate in result.metrics.estimates():
-        print(f"{name.replace('_', ' '):<20} {estimate.value:.4f}   {estimate.low:.4f} to {estimate.high:.4f}   ({estimate.method})")
+        print(
+            f"{name.replace('_', ' '):<20} {estimate.value:.4f}   {estimate.low:.4f} to {estimate.high:.4f}   ({estimate.method})"
+        )
     print(f"\n{'class':<24} {'precision':>9} {'recall':>9} {'F1':>9} {'images':>7}")
     for row in result.metrics.per_class:
-        print(f"{row.name:<24} {row.precision.value:>9.3f} {row.recall.value:>9.3f} {row.f1.value:>9.3f} {row.support:>7}")
+        print(
+            f"{row.name:<24} {row.precision.value:>9.3f} {row.recall.value:>9.3f} {row.f1.value:>9.3f} {row.support:>7}"
+        )
     if result.folder is not None:
         print(f"\nwritten to {result.folder}")

@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
-        print(f"eyebright: there is no verb {verb!r}{did_you_mean(verb, VERBS)}; see `eyebright --help`", file=sys.stderr)
+        print(
+            f"eyebright: there is no verb {verb!r}{did_you_mean(verb, VERBS)}; see `eyebright --help`", file=sys.stderr
+        )
         return 2
     from eyebright.cli.shell import run_verb
 
@@ -66,5 +68,3 @@ def main(arguments: list[str] | None = None) -> int:
 def entry() -> None:
     """Entry point of the installed command."""
     sys.exit(main())
-
-

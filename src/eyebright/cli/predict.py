@@ -15,7 +15,9 @@ from eyebright.cli.shell import progress_on_screen
 
 def command(
     run: Annotated[Path, typer.Argument(help="Folder of a run or a bundle.", show_default=False)],
-    images: Annotated[list[str], typer.Argument(help="Images, folders, tables or named data sets.", show_default=False)],
+    images: Annotated[
+        list[str], typer.Argument(help="Images, folders, tables or named data sets.", show_default=False)
+    ],
     top: Annotated[int, typer.Option(help="How many classes to show for each image.", min=1)] = 3,
     json_: Annotated[bool, typer.Option("--json", help="Print a JSON list with all probabilities.")] = False,
     csv_: Annotated[bool, typer.Option("--csv", help="Print a CSV table with all probabilities.")] = False,
@@ -46,11 +48,21 @@ def command(
         for answer in predict(classifier, images, progress=progress):
             bad += answer.status != "ok"
             if json_:
-                print("[" if first else ",", json.dumps(answer.as_dict(), ensure_ascii=False), sep="\n" if not first else "")
+                print(
+                    "[" if first else ",",
+                    json.dumps(answer.as_dict(), ensure_ascii=False),
+                    sep="\n" if not first else "",
+                )
             elif csv_:
-                probabilities = [f"{answer.probabilities[name]:.6f}" for name in classifier.classes] if answer.probabilities else [""] * len(classifier.classes)
+                probabilities = (
+                    [f"{answer.probabilities[name]:.6f}" for name in classifier.classes]
+                    if answer.probabilities
+                    else [""] * len(classifier.classes)
+                )
                 probability = "" if answer.probability is None else f"{answer.probability:.6f}"
-                writer.writerow([answer.source, answer.id, answer.status, answer.reason, answer.label, probability, *probabilities])
+                writer.writerow(
+                    [answer.source, answer.id, answer.status, answer.reason, answer.label, probability, *probabilities]
+                )
             elif answer.probabilities is None:
                 print(f"{answer.source}: {answer.status}: {answer.reason}")
             else:

@@ -48,7 +48,9 @@ class Screen:
         self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     @contextlib.contextmanager
@@ -88,7 +90,11 @@ class _LineTask:
                 return
             self._told = now
             left = (now - self._began) / self._done * (self._total - self._done)
-        print(f"{self._description}: {self._done}/{self._total} {self._unit}, about {left:.0f} s left", file=sys.stderr, flush=True)
+        print(
+            f"{self._description}: {self._done}/{self._total} {self._unit}, about {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def describe(self, text: str) -> None:
         self._description = text

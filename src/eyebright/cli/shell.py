@@ -28,7 +28,11 @@ def run_verb(verb: str, command: Callable[..., None], arguments: list[str]) -> i
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        return _fail({"error": "UsageError", "problem": error.format_message(), "exit_code": 2}, f"{error.format_message()}\nsee `eyebright {verb} --help`", as_json)
+        return _fail(
+            {"error": "UsageError", "problem": error.format_message(), "exit_code": 2},
+            f"{error.format_message()}\nsee `eyebright {verb} --help`",
+            as_json,
+        )
     except EyebrightError as error:
         return _fail(error.as_dict(), str(error), as_json)
     except (KeyboardInterrupt, click.exceptions.Abort):
@@ -39,7 +43,10 @@ def run_verb(verb: str, command: Callable[..., None], arguments: list[str]) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        error = EyebrightError("the memory is full", remedy="train at a smaller size (--size) or with a smaller batch (--set optim.batch_size=16)")
+        error = EyebrightError(
+            "the memory is full",
+            remedy="train at a smaller size (--size) or with a smaller batch (--set optim.batch_size=16)",
+        )
         return _fail(error.as_dict(), str(error), as_json)
     except OSError as error:
         failed = StorageError(f"{error.filename or 'a file'}: {error.strerror or error}")

@@ -18,7 +18,10 @@ def run_facts(run: Run) -> dict[str, Any]:
         "classes": list(record.classes),
         "preprocess": record.preprocess.as_dict(),
         "metrics": run.metrics,
-        **{key: outcome.get(key) for key in ("reasons", "warnings", "seconds", "wall_seconds", "stopped", "peak_memory_bytes")},
+        **{
+            key: outcome.get(key)
+            for key in ("reasons", "warnings", "seconds", "wall_seconds", "stopped", "peak_memory_bytes")
+        },
     }
 
 

@@ -12,21 +12,40 @@ from eyebright.cli.shell import print_json, progress_on_screen
 
 
 def command(
-    data: Annotated[str, typer.Argument(help="Your images: a folder, a table, a Parquet or IDX file, or a name (see `eyebright datasets`).", show_default=False)],
-    budget: Annotated[str | None, typer.Option(help="Time for everything, report included: 90s, 10m, 1h30m. Default: 10m.")] = None,
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Your images: a folder, a table, a Parquet or IDX file, or a name (see `eyebright datasets`).",
+            show_default=False,
+        ),
+    ],
+    budget: Annotated[
+        str | None, typer.Option(help="Time for everything, report included: 90s, 10m, 1h30m. Default: 10m.")
+    ] = None,
     no_budget: Annotated[bool, typer.Option("--no-budget", help="Take the time that the epochs need.")] = False,
     recipe: Annotated[str | None, typer.Option(help="How to train; see `eyebright recipes`. Default: auto.")] = None,
     model: Annotated[str | None, typer.Option(help="Network, by any timm name. Default: the recipe chooses.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of training; without a --budget they take what they need.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of training; without a --budget they take what they need.")
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels. Default: the recipe chooses.")] = None,
-    split: Annotated[str | None, typer.Option(help="Shares of train/val/test where the data has none. Default: 70/15/15.")] = None,
-    allow_bad: Annotated[str | None, typer.Option(help="Share of unreadable images to go on without. Default: 1%.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Shares of train/val/test where the data has none. Default: 70/15/15.")
+    ] = None,
+    allow_bad: Annotated[
+        str | None, typer.Option(help="Share of unreadable images to go on without. Default: 1%.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. Default: 0.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. Default: auto.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.", show_default=False)] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="One setting, as optim.learning_rate=3e-4; may be repeated.", metavar="KEY=VALUE")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting, as optim.learning_rate=3e-4; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("runs"),
-    name: Annotated[str | None, typer.Option(help="Name of the run. Default: made from the data, the recipe and the time.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run. Default: made from the data, the recipe and the time.")
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow a named data set to be downloaded.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
 ) -> None:

@@ -33,4 +33,6 @@ def command(
     print("all files have the hashes that were recorded")
     for replay in replays:
         unit = "of 255" if replay.runtime == "preprocessing" else "in probability"
-        print(f"{replay.runtime:<13} {replay.samples} golden samples, largest difference {replay.largest_difference:.2g} {unit}: passed")
+        print(
+            f"{replay.runtime:<13} {replay.samples} golden samples, largest difference {replay.largest_difference:.2g} {unit}: passed"
+        )

@@ -54,15 +54,18 @@ def mean_of_proportions(shares: Floats, lows: Floats, highs: Floats) -> tuple[fl
 
 
 def percentile_limits(
-    resampled: Floats, value: float, *, centred: bool = False, confidence: float = CONFIDENCE
+    resampled: Floats, value: float, *, centred: bool = False, stretch: float = 1.0, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
     """The central limits of resampled values (R,), widened to hold `value`.
 
     Args:
         centred: shift the resamples so that their mean is `value`: for statistics such as the calibration error
-            that resampling alone pushes upwards.
+            that resampling alone pushes to one side (the calibration error upwards, macro F1 downwards).
+        stretch: factor for the distance from the mean; sqrt(N / (N - K)) makes up for the K class means that
+            resampling within N images of K classes takes as known.
     """
-    shifted = resampled - resampled.mean() + value if centred else resampled
+    middle = resampled.mean()
+    shifted = (resampled - middle) * stretch + (value if centred else middle)
     low, high = np.quantile(shifted, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return min(float(low), value), max(float(high), value)
 

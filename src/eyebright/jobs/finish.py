@@ -14,7 +14,16 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from eyebright.atomic import write_json
-from eyebright.bundle import CARD_FILE, ONNX_FILE, TIMM_CONFIG_FILE, WEIGHTS_FILE, Bundle, BundleRecord, GoldenSamples, write_bundle
+from eyebright.bundle import (
+    CARD_FILE,
+    ONNX_FILE,
+    TIMM_CONFIG_FILE,
+    WEIGHTS_FILE,
+    Bundle,
+    BundleRecord,
+    GoldenSamples,
+    write_bundle,
+)
 from eyebright.data.batches import PixelSet
 from eyebright.data.manifest import Manifest
 from eyebright.data.pack import Pack
@@ -143,9 +152,16 @@ def _golden_samples(rows: Any, packed: Pack, source: Source, plan: Plan, graph: 
     by_class: dict[str, list[int]] = {}
     for number, label in enumerate(labels):
         by_class.setdefault(label, []).append(number)
-    rounds = [members[turn] for turn in range(max(map(len, by_class.values()))) for members in by_class.values() if turn < len(members)]
+    rounds = [
+        members[turn]
+        for turn in range(max(map(len, by_class.values())))
+        for members in by_class.values()
+        if turn < len(members)
+    ]
     chosen = rounds[:GOLDEN_SAMPLES]
-    pixels = np.ascontiguousarray(plan.preprocess.centre(packed.pixels[packed.rows([ids[number] for number in chosen])]))
+    pixels = np.ascontiguousarray(
+        plan.preprocess.centre(packed.pixels[packed.rows([ids[number] for number in chosen])])
+    )
     probabilities = _session(graph).run(["probabilities"], {"pixels": pixels})[0]
     images = []
     for number in chosen:

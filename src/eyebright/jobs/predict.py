@@ -61,7 +61,9 @@ class Answer:
         return values
 
 
-def predict(classifier: Classifier, inputs: Sequence[str | Path], *, progress: Progress | None = None) -> Iterator[Answer]:
+def predict(
+    classifier: Classifier, inputs: Sequence[str | Path], *, progress: Progress | None = None
+) -> Iterator[Answer]:
     """Answers for images, folders, tables and named sets, in order.
 
     An image that cannot be read gets an answer that says so; it stops nothing.

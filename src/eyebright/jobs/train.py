@@ -15,7 +15,16 @@ import torch
 
 from eyebright.allocator import keep_freed_memory
 from eyebright.atomic import explained, write_json, write_text
-from eyebright.config import SplitShares, TrainConfig, build_config, parse_assignment, parse_duration, parse_share, read_yaml, to_yaml
+from eyebright.config import (
+    SplitShares,
+    TrainConfig,
+    build_config,
+    parse_assignment,
+    parse_duration,
+    parse_share,
+    read_yaml,
+    to_yaml,
+)
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source, open_source
 from eyebright.errors import EyebrightError, Interrupted, UsageError
@@ -87,7 +96,9 @@ def assemble_config(
     named = recipe or next((layer["recipe"] for layer in reversed([content, *assigned]) if "recipe" in layer), "auto")
     options: dict[str, Any] = {"source": resolve_source(str(data)), "recipe": named}
     if budget is not None and no_budget:
-        raise UsageError("both a budget and no budget were asked for", remedy="leave one of --budget and --no-budget out")
+        raise UsageError(
+            "both a budget and no budget were asked for", remedy="leave one of --budget and --no-budget out"
+        )
     if budget is not None:
         options["budget_seconds"] = parse_duration(budget)
     if no_budget or (budget is None and epochs is not None):
@@ -227,7 +238,14 @@ def _stages(
         journal.note(reason)
     with journal.stage("export and score"):
         scored = finish(
-            outcome.network, run=run, plan=plan, manifest=manifest, source=source, packed=packed, sets=sets, progress=journal
+            outcome.network,
+            run=run,
+            plan=plan,
+            manifest=manifest,
+            source=source,
+            packed=packed,
+            sets=sets,
+            progress=journal,
         )
     accuracy = scored.test.accuracy
     journal.note(f"test accuracy {accuracy.value:.3f}, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}")
@@ -277,7 +295,9 @@ def _plan(run: Run, context: Context) -> Plan:
         context.progress.note(f"plan: {reason}")
     left = context.seconds_left()
     if left is not None and context.config.budget_seconds is not None:
-        context.progress.note(f"plan: to be done within {context.config.budget_seconds:.0f} s, {left:.0f} s of them left")
+        context.progress.note(
+            f"plan: to be done within {context.config.budget_seconds:.0f} s, {left:.0f} s of them left"
+        )
     return plan
 
 
@@ -293,7 +313,9 @@ def _append_history(run: Run, line: Mapping[str, Any]) -> None:
 
 
 def _run_name(data: str | Path, recipe: str) -> str:
-    stem = re.sub(r"[^\w.-]+", "-", Path(str(data)).resolve().name if Path(str(data)).exists() else str(data)).strip("-.")
+    stem = re.sub(r"[^\w.-]+", "-", Path(str(data)).resolve().name if Path(str(data)).exists() else str(data)).strip(
+        "-."
+    )
     return f"{stem or 'data'}-{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
@@ -304,7 +326,9 @@ def check_writable(output: Path) -> None:
         StorageError: the folder cannot be made or written.
     """
     if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file", expected="a folder for runs", remedy="choose another one with --output DIR")
+        raise UsageError(
+            f"{output} is a file", expected="a folder for runs", remedy="choose another one with --output DIR"
+        )
     with explained(output):
         output.mkdir(parents=True, exist_ok=True)
         probe = output / f".eyebright-{time.monotonic_ns()}"

@@ -81,7 +81,9 @@ def network_facts(name: str) -> NetworkFacts:
             licence="none",
             offline=False,
         )
-    interpolation = settings.interpolation if settings.interpolation in ("bilinear", "bicubic", "lanczos") else "bicubic"
+    interpolation = (
+        settings.interpolation if settings.interpolation in ("bilinear", "bicubic", "lanczos") else "bicubic"
+    )
     return NetworkFacts(
         name=name,
         mean=tuple(settings.mean),
@@ -168,7 +170,9 @@ def restore_network(bundle: Bundle) -> nn.Module:
     try:
         network.load_state_dict(load_file(bundle.file(WEIGHTS_FILE)))
     except RuntimeError as error:
-        raise CorruptBundleError(f"the weights in {bundle.path} are not those of {record.architecture}: {error}") from error
+        raise CorruptBundleError(
+            f"the weights in {bundle.path} are not those of {record.architecture}: {error}"
+        ) from error
     return network.eval()
 
 

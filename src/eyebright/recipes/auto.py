@@ -91,7 +91,9 @@ def _options(context: Context, speeds: dict[float, Speed], sizes: tuple[int, ...
             packing = sum(facts.images.values()) / PACK_IMAGES_PER_SECOND
             probing = (train + 2 * val) / speed.infer + PROBE_FIT_SECONDS
             room = left - packing - probing - finish_seconds(facts, speed)
-            options.append(Option(size, share, min(MOST_EPOCHS, room / (train / speed.train + 0.5 * val / speed.infer)), speed))
+            options.append(
+                Option(size, share, min(MOST_EPOCHS, room / (train / speed.train + 0.5 * val / speed.infer)), speed)
+            )
     return options
 
 
@@ -110,7 +112,9 @@ def plan(context: Context) -> Plan:
     speeds = {}
     for share in FROZEN_SHARES:
         freeze(network, share)
-        speeds[share] = measure_speed(network, size=measured_size, channels=3, batch_size=batch_size, device=context.device)
+        speeds[share] = measure_speed(
+            network, size=measured_size, channels=3, batch_size=batch_size, device=context.device
+        )
     sizes = (measured_size,) if known.fixed_size or config.image.size else SIZES
     options = _options(context, speeds, sizes, config.epochs)
     best = min(options, key=lambda option: option.expected_loss)
@@ -123,7 +127,11 @@ def plan(context: Context) -> Plan:
     if best.epochs < FEWEST_EPOCHS and config.epochs is None:
         room = (context.seconds_left() or 0.0) - finish_seconds(facts, speed)
         images = facts.images["train"] + 2 * facts.images["val"]
-        fitting = [option for option in options if images / option.speed.infer + PROBE_FIT_SECONDS < room and option.size <= 224]
+        fitting = [
+            option
+            for option in options
+            if images / option.speed.infer + PROBE_FIT_SECONDS < room and option.size <= 224
+        ]
         best = max(fitting or [min(options, key=lambda option: option.size)], key=lambda option: option.size)
         speed, steps, most_steps = best.speed, 0, 0
         reasons.append(
@@ -134,10 +142,14 @@ def plan(context: Context) -> Plan:
         most_steps = most * per_epoch
         steps = min(most_steps, max(0, round(best.epochs * per_epoch)))
         what = "the whole network" if best.frozen_share == 0 else f"the last {1 - best.frozen_share:.0%} of the layers"
-        reasons.append(f"a linear probe first, then fine-tuning of {what} at {best.size} px for about {steps / per_epoch:.1f} epochs")
+        reasons.append(
+            f"a linear probe first, then fine-tuning of {what} at {best.size} px for about {steps / per_epoch:.1f} epochs"
+        )
     shown = facts.side if facts.side < best.size else None
     if shown:
-        reasons.append(f"images of {shown} px are enlarged to {best.size} px: the pretrained features work better there")
+        reasons.append(
+            f"images of {shown} px are enlarged to {best.size} px: the pretrained features work better there"
+        )
     preprocess = Preprocess(
         size=best.size,
         resize=config.image.resize or "squash",
@@ -256,7 +268,11 @@ def _probe(
 
 
 def _mirroring_is_harmless(
-    network: torch.nn.Module, probe: Probe, val_features: np.ndarray, val: PixelSet, context: Context  # type: ignore[type-arg]
+    network: torch.nn.Module,
+    probe: Probe,
+    val_features: np.ndarray,
+    val: PixelSet,
+    context: Context,  # type: ignore[type-arg]
 ) -> tuple[bool, str]:
     """Whether mirrored validation images are classified as well as upright ones, by a one-sided sign test on pairs."""
     mirrored = PixelSet(

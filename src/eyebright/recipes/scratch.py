@@ -1,7 +1,7 @@
 """`scratch`: any network from random weights.
 
-    eyebright train DATA --recipe scratch --model resnet18 --budget 30m
-    eyebright train DATA --recipe scratch --model smallnet --epochs 20 --no-budget
+eyebright train DATA --recipe scratch --model resnet18 --budget 30m
+eyebright train DATA --recipe scratch --model smallnet --epochs 20 --no-budget
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def plan(context: Context) -> Plan:
     else:
         steps = most_steps = EPOCHS_WITHOUT_BUDGET * per_epoch
     reasons.append(f"{steps / per_epoch:.1f} epochs planned: this machine trains {speed.train:.0f} images a second")
-    reasons.append(f"mirroring is {'on' if flip else 'off'}" + ("" if context.config.augment.flip is not None else " (set augment.flip to change it)"))
+    reasons.append(
+        f"mirroring is {'on' if flip else 'off'}"
+        + ("" if context.config.augment.flip is not None else " (set augment.flip to change it)")
+    )
     return Plan(
         architecture=name,
         architecture_arguments={},

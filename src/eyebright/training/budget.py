@@ -28,7 +28,9 @@ class Speed:
     train: float
 
 
-def measure_speed(network: nn.Module, *, size: int, channels: int, batch_size: int, device: torch.device, repeats: int = 2) -> Speed:
+def measure_speed(
+    network: nn.Module, *, size: int, channels: int, batch_size: int, device: torch.device, repeats: int = 2
+) -> Speed:
     """Time a few steps on random images; weights, gradients and statistics are left as they were.
 
     The first step warms caches and the allocator up and is not counted; the fastest of the others is, because a
@@ -45,7 +47,7 @@ def measure_speed(network: nn.Module, *, size: int, channels: int, batch_size: i
     def train() -> None:
         with autocast(device):
             loss = F.cross_entropy(network(images).float(), targets)
-        loss.backward()
+        torch.autograd.backward(loss)
         network.zero_grad(set_to_none=True)
 
     infer_seconds = _fastest(infer, device, repeats)

@@ -21,7 +21,9 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, available in here.items() if available))
     if not here[name]:
-        raise UsageError(f"the device {name} is not available here", expected=", ".join(k for k, v in here.items() if v))
+        raise UsageError(
+            f"the device {name} is not available here", expected=", ".join(k for k, v in here.items() if v)
+        )
     return torch.device(name)
 
 

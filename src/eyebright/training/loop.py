@@ -75,7 +75,9 @@ def score(network: nn.Module, images: PixelSet, batch_size: int = 64) -> Score:
     return Score(float(F.cross_entropy(logits, targets)), float((logits.argmax(1) == targets).float().mean()))
 
 
-def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+def soft_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
+) -> torch.Tensor:
     """Mean over the batch of weighted cross-entropy against soft targets (B, K) with label smoothing."""
     losses = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction="none")
     return (losses * weights).sum() / weights.sum()
@@ -98,7 +100,7 @@ def train_step(
         images, targets = mixup(images, targets, config.augment.mixup, generator)
         loss = soft_cross_entropy(network(images), targets, batch.weights, config.optim.label_smoothing)
     optimiser.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
+    torch.autograd.backward(scaler.scale(loss))
     scaler.unscale_(optimiser)
     trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     norm = nn.utils.clip_grad_norm_(trained, config.optim.clip_norm)
@@ -209,5 +211,3 @@ def _non_finite(step: int) -> NonFiniteLossError:
         expected="finite numbers",
         remedy="lower the learning rate (--set optim.learning_rate=...); the weights of the last checkpoint are kept",
     )
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from timm.optim import param_groups_layer_decay
+from timm.optim._param_groups import param_groups_layer_decay
 from torch import nn
 
 from eyebright.config import OptimConfig

@@ -1,0 +1,84 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Two test processes share two cores; each may use one, or they would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images beside the checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real images (../shared/data) are not beside this checkout")
+    return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or fills the user's cache; the tests of one process share theirs."""
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("EYEBRIGHT_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture(scope="session")
+def flowers_sample(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 40 photos of three kinds of flowers, a folder for each."""
+    root = tmp_path_factory.mktemp("flowers")
+    for name in ("daisy", "rose", "tulip"):
+        (root / name).mkdir()
+        for photo in sorted((shared_data / "flowers" / name).iterdir())[:40]:
+            shutil.copyfile(photo, root / name / photo.name)
+    return root
+
+
+def write_stripes(root: Path, *, classes: int = 2, images: int = 12, side: int = 16, seed: int = 0) -> Path:
+    """A folder per class of small noisy PNGs; class k has stripes of angle k * 180 / classes degrees."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    for number in range(classes):
+        angle = np.pi * number / classes
+        folder = root / f"angle-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for image in range(images):
+            wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 1.2 + random.uniform(0, 6.28))
+            pixels = 128 + 90 * wave[..., None] + random.normal(0, 12, (side, side, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{image}.png")
+    return root
+
+
+@pytest.fixture
+def stripes(tmp_path: Path) -> Path:
+    """Two classes of 60 striped images: learnt in seconds."""
+    return write_stripes(tmp_path / "stripes", images=60)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run: `smallnet` on striped images, a few epochs. Tests that change it must copy it."""
+    from eyebright.jobs.train import train
+
+    root = tmp_path_factory.mktemp("trained")
+    cache = os.environ.get("EYEBRIGHT_CACHE")
+    os.environ["EYEBRIGHT_CACHE"] = str(root / "cache")
+    try:
+        data = write_stripes(root / "stripes", classes=3, images=60)
+        (data / "angle-0" / "broken.png").write_bytes((data / "angle-0" / "0.png").read_bytes()[:200])
+        run = train(data, output=root / "runs", name="stripes", recipe="scratch", epochs=6, allow_bad="5%")
+    finally:
+        if cache is None:
+            del os.environ["EYEBRIGHT_CACHE"]
+        else:
+            os.environ["EYEBRIGHT_CACHE"] = cache
+    return run.path
