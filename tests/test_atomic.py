@@ -63,7 +63,8 @@ def test_kill_while_writing_leaves_the_former_content(tmp_path: Path) -> None:
     write_text(path, "before")
     script = (
         "import sys, time\nfrom eyebright.atomic import replacing_file\n"
-        "with replacing_file(sys.argv[1]) as t:\n t.write_text('half of')\n print('ready', flush=True)\n time.sleep(60)\n"
+        "with replacing_file(sys.argv[1]) as t:\n"
+        " t.write_text('half of')\n print('ready', flush=True)\n time.sleep(60)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
     assert process.stdout is not None

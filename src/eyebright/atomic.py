@@ -19,6 +19,7 @@ from typing import Any
 from eyebright.errors import StorageError
 
 TEMPORARY_SUFFIX = ".partial"
+_OTHER_PLACES = "(`--output DIR` for runs, EYEBRIGHT_CACHE for the image cache)"
 
 
 @contextlib.contextmanager
@@ -38,13 +39,13 @@ def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
         return StorageError(
             f"the disk is full: {os.fspath(path)} could not be written",
             expected="free space for the file",
-            remedy="free some space or choose another place (`--output DIR` for runs, EYEBRIGHT_CACHE for the image cache)",
+            remedy=f"free some space or choose another place {_OTHER_PLACES}",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(
             f"{os.fspath(path)} cannot be written: {error.strerror}",
             expected="a folder that you may write to",
-            remedy="choose another place (`--output DIR` for runs, EYEBRIGHT_CACHE for the image cache) or change the rights",
+            remedy=f"choose another place {_OTHER_PLACES} or change the rights",
         )
     return StorageError(f"{os.fspath(path)} could not be written: {error.strerror or error}")
 

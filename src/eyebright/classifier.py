@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,17 +77,10 @@ class Classifier:
 
     def __repr__(self) -> str:
         record = self.record
-        return f"<Classifier {record.name}: {record.architecture}, {len(record.classes)} classes, {record.preprocess.describe()}>"
+        seen = record.preprocess.describe()
+        return f"<Classifier {record.name}: {record.architecture}, {len(record.classes)} classes, {seen}>"
 
-    @overload
-    def predict(self, images: ImageInput) -> Prediction: ...
-
-    @overload
-    def predict(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> list[Prediction]: ...
-
-    def predict(
-        self, images: ImageInput | Iterable[ImageInput], *, batch_size: int = 32
-    ) -> Prediction | list[Prediction]:
+    def predict(self, images: ImageInput | Iterable[ImageInput], *, batch_size: int = 32) -> Any:
         """Classify one image, or many.
 
         Args:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eyebright.evaluate import reliability
+from eyebright.evaluation import reliability
 from eyebright.report import charts
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from eyebright.errors import DataError
-from eyebright.evaluate import evaluate, fit_temperature, make_predictions
+from eyebright.evaluation import evaluate, fit_temperature, make_predictions
 from eyebright.report import DataFacts, ReportContent, Section, write_report
 from eyebright.report.gallery import Gallery, chosen_samples, most_confident_mistakes
 from eyebright.report.page import render, sections

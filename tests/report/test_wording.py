@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eyebright.evaluate import evaluate, make_predictions
-from eyebright.evaluate.metrics import Metrics
+from eyebright.evaluation import evaluate, make_predictions
+from eyebright.evaluation.metrics import Metrics
 from eyebright.report import wording
 
 

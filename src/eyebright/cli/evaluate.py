@@ -58,9 +58,8 @@ def command(
         print(f"not used: {len(result.ledger) - 10} more")
     print(f"{result.metrics.images} images")
     for name, estimate in result.metrics.estimates():
-        print(
-            f"{name.replace('_', ' '):<20} {estimate.value:.4f}   {estimate.low:.4f} to {estimate.high:.4f}   ({estimate.method})"
-        )
+        interval = f"{estimate.low:.4f} to {estimate.high:.4f}"
+        print(f"{name.replace('_', ' '):<20} {estimate.value:.4f}   {interval}   ({estimate.method})")
     print(f"\n{'class':<24} {'precision':>9} {'recall':>9} {'F1':>9} {'images':>7}")
     for row in result.metrics.per_class:
         print(

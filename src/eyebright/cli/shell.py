@@ -43,11 +43,11 @@ def run_verb(verb: str, command: Callable[..., None], arguments: list[str]) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        error = EyebrightError(
+        full = EyebrightError(
             "the memory is full",
             remedy="train at a smaller size (--size) or with a smaller batch (--set optim.batch_size=16)",
         )
-        return _fail(error.as_dict(), str(error), as_json)
+        return _fail(full.as_dict(), str(full), as_json)
     except OSError as error:
         failed = StorageError(f"{error.filename or 'a file'}: {error.strerror or error}")
         return _fail(failed.as_dict(), str(failed), as_json)

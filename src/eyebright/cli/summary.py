@@ -29,11 +29,13 @@ def describe_run(run: Run) -> str:
     """The result of a run for people."""
     metrics, outcome = run.metrics["test"], run.environment.get("outcome", {})
     accuracy = metrics["accuracy"]
+    interval = f"95 % interval {accuracy['low']:.1%} to {accuracy['high']:.1%}"
+    took, peak = outcome.get("wall_seconds", 0), outcome.get("peak_memory_bytes", 0) / 2**30
     lines = [
         "",
-        f"test accuracy  {accuracy['value']:.1%}  (95 % interval {accuracy['low']:.1%} to {accuracy['high']:.1%}, {metrics['images']} images)",
+        f"test accuracy  {accuracy['value']:.1%}  ({interval}, {metrics['images']} images)",
         f"macro F1       {metrics['macro_f1']['value']:.3f}   calibration error {metrics['ece']['value']:.3f}",
-        f"took           {outcome.get('wall_seconds', 0):.0f} s, peak memory {outcome.get('peak_memory_bytes', 0) / 2**30:.1f} GiB",
+        f"took           {took:.0f} s, peak memory {peak:.1f} GiB",
         f"report         {run.report}",
         f"classifier     {run.file('bundle')}",
         "",

@@ -51,7 +51,8 @@ def command(
 ) -> None:
     """Train a classifier on your images, within a time budget.
 
-    Finds broken images, splits the rest, trains, calibrates, scores the test images once, and writes the classifier and a report into a folder of runs.
+    Finds broken images, splits the rest, trains, calibrates, scores the test images once, and writes the classifier
+    and a report into a folder of runs.
 
     \b
     Examples:

@@ -33,6 +33,5 @@ def command(
     print("all files have the hashes that were recorded")
     for replay in replays:
         unit = "of 255" if replay.runtime == "preprocessing" else "in probability"
-        print(
-            f"{replay.runtime:<13} {replay.samples} golden samples, largest difference {replay.largest_difference:.2g} {unit}: passed"
-        )
+        difference = f"largest difference {replay.largest_difference:.2g} {unit}"
+        print(f"{replay.runtime:<13} {replay.samples} golden samples, {difference}: passed")

@@ -1,1 +1,1 @@
-"""The jobs that a user asks for by name: train, resume, predict, evaluate, verify. Each ties the layers below together."""
+"""The jobs that a user asks for by name, such as train and predict: each ties the layers below together."""

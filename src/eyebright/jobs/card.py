@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import yaml
 
 from eyebright.bundle import BundleRecord
-from eyebright.evaluate.metrics import Estimate, Metrics
+from eyebright.evaluation.metrics import Estimate, Metrics
 
 
 def model_card(record: BundleRecord, test: Metrics, *, counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -62,7 +62,8 @@ def model_card(record: BundleRecord, test: Metrics, *, counts: Mapping[str, Mapp
         "It knows these classes only and names one of them for any image. Its probabilities are calibrated for images",
         "like those it was trained on.",
         "",
-        f"Licence of the weights that training began from: {record.licence}. Data fingerprint: `{record.data_fingerprint}`.",
+        f"Licence of the weights that training began from: {record.licence}.",
+        f"Data fingerprint: `{record.data_fingerprint}`.",
         f"Made by Eyebright {record.versions.get('eyebright', '')} on {record.created}.",
         "",
     ]
@@ -70,7 +71,8 @@ def model_card(record: BundleRecord, test: Metrics, *, counts: Mapping[str, Mapp
 
 
 def _row(name: str, estimate: Estimate) -> str:
-    return f"| {name.replace('_', ' ')} | {estimate.value:.4f} | {estimate.low:.4f} to {estimate.high:.4f} | {estimate.method} |"
+    interval = f"{estimate.low:.4f} to {estimate.high:.4f}"
+    return f"| {name.replace('_', ' ')} | {estimate.value:.4f} | {interval} | {estimate.method} |"
 
 
 def _short(estimate: Estimate) -> str:

@@ -17,8 +17,8 @@ from eyebright.data.manifest import Manifest
 from eyebright.data.sources import open_source
 from eyebright.decode import UndecodableImage
 from eyebright.errors import DataError
-from eyebright.evaluate.metrics import Metrics, evaluate
-from eyebright.evaluate.predictions import Predictions, make_predictions
+from eyebright.evaluation.metrics import Metrics, evaluate
+from eyebright.evaluation.predictions import Predictions, make_predictions
 from eyebright.progress import Progress, Silent
 
 BATCH = 32
@@ -115,7 +115,8 @@ def evaluate_on(
     ledger = [entry for entry in manifest.ledger() if entry["status"] != "stray"] + failures
     if len(failures) > allow_bad * len(columns["id"]) or not logits:
         raise DataError(
-            f"{len(failures)} of {len(columns['id'])} images could not be decoded, such as {failures[0]['source']}: {failures[0]['reason']}",
+            f"{len(failures)} of {len(columns['id'])} images could not be decoded, "
+            f"such as {failures[0]['source']}: {failures[0]['reason']}",
             remedy="repair or remove them, or pass --allow-bad 5%",
         )
     chosen = {name: [values[row] for row in kept] for name, values in columns.items()}

@@ -28,9 +28,9 @@ from eyebright.data.batches import PixelSet
 from eyebright.data.manifest import Manifest
 from eyebright.data.pack import Pack
 from eyebright.data.sources import Source
-from eyebright.evaluate.calibrate import fit_temperature
-from eyebright.evaluate.metrics import Metrics, evaluate
-from eyebright.evaluate.predictions import Predictions, make_predictions
+from eyebright.evaluation.calibrate import fit_temperature
+from eyebright.evaluation.metrics import Metrics, evaluate
+from eyebright.evaluation.predictions import Predictions, make_predictions
 from eyebright.export.onnx import export_onnx, with_temperature
 from eyebright.jobs.card import model_card
 from eyebright.jobs.environment import now, versions

@@ -16,8 +16,8 @@ from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source, open_source
 from eyebright.decode import decode_image
 from eyebright.errors import DataError
-from eyebright.evaluate.metrics import Metrics
-from eyebright.evaluate.predictions import Predictions
+from eyebright.evaluation.metrics import Metrics
+from eyebright.evaluation.predictions import Predictions
 from eyebright.report import DataFacts, ReportContent, write_report
 from eyebright.run import Run
 

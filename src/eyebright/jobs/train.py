@@ -203,6 +203,11 @@ def _carry_out(
     except EyebrightError as error:
         run.set_state("failed", since=now(), seconds=seconds(), error=error.as_dict())
         raise
+    except Exception as error:
+        run.set_state(
+            "failed", since=now(), seconds=seconds(), error={"error": type(error).__name__, "problem": str(error)}
+        )
+        raise
     return run
 
 
@@ -234,8 +239,6 @@ def _stages(
     sets = {split: pixel_set(manifest, packed, split, plan.preprocess, device) for split in ("train", "val", "test")}
     with journal.stage("train"), stop_on_interrupt(stop, journal):
         outcome = recipe.fit(plan, context, sets["train"], sets["val"])
-    for reason in outcome.reasons:
-        journal.note(reason)
     with journal.stage("export and score"):
         scored = finish(
             outcome.network,

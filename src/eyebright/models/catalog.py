@@ -96,6 +96,11 @@ def network_facts(name: str) -> NetworkFacts:
     )
 
 
+def network_names(pattern: str | None = None) -> list[str]:
+    """Names of all networks, or of those that match a shell pattern such as `resnet*`."""
+    return list(timm.list_models(pattern or ""))
+
+
 def create_network(
     name: str,
     *,
@@ -126,7 +131,7 @@ def create_network(
         if packaged is not None:
             network = timm.create_model(name, pretrained=False, **{**options, "num_classes": 1000, "in_chans": 3})
             network.load_state_dict(packaged_state(packaged), strict=False)
-            network.reset_classifier(classes)
+            network.reset_classifier(classes)  # type: ignore[operator]
             if channels == 1:
                 network = _grey(name, network, options)
         else:

@@ -12,27 +12,20 @@ network are compared on validation after temperature scaling, and the better one
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors.numpy import load_file, save_file
-from scipy.stats import binomtest
-
-from eyebright.atomic import replacing_folder, write_json
-from eyebright.config import TrainConfig
+from eyebright.config import TrainConfig, build_config
 from eyebright.data.batches import PixelSet
-from eyebright.evaluate.calibrate import fit_temperature
 from eyebright.models.catalog import classifier_layer, create_network, network_facts
 from eyebright.preprocess import Preprocess
 from eyebright.recipes import scratch
 from eyebright.recipes.base import Context, Outcome, Plan, Recipe, train_network
 from eyebright.recipes.finish import finish_seconds
+from eyebright.recipes.probing import calibrated_loss, probe_first
 from eyebright.training.budget import Speed, measure_speed
 from eyebright.training.loop import predict_logits
-from eyebright.training.probe import Probe, extract_features, fit_probe, install_probe
+from eyebright.training.optim import freeze_first_layers
+from eyebright.training.probe import install_probe
 
 DEFAULT_NETWORK = "tf_efficientnet_lite0"
 SIZES = (288, 256, 224, 192, 160, 128, 96)
@@ -44,7 +37,6 @@ SYMBOL_SIDE = 32
 EPOCHS_WITHOUT_BUDGET = 10
 PACK_IMAGES_PER_SECOND = 250.0
 PROBE_FIT_SECONDS = 6.0
-ORIENTATION_LEVEL = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +103,7 @@ def plan(context: Context) -> Plan:
     measured_size = known.input_size if known.fixed_size else (config.image.size or MEASURED_SIZE)
     speeds = {}
     for share in FROZEN_SHARES:
-        freeze(network, share)
+        freeze_first_layers(network, share)
         speeds[share] = measure_speed(
             network, size=measured_size, channels=3, batch_size=batch_size, device=context.device
         )
@@ -135,7 +127,8 @@ def plan(context: Context) -> Plan:
         best = max(fitting or [min(options, key=lambda option: option.size)], key=lambda option: option.size)
         speed, steps, most_steps = best.speed, 0, 0
         reasons.append(
-            f"a linear probe on features at {best.size} px: fewer than {FEWEST_EPOCHS:g} epochs of fine-tuning would fit"
+            f"a linear probe on features at {best.size} px: "
+            f"fewer than {FEWEST_EPOCHS:g} epochs of fine-tuning would fit"
         )
     else:
         most = config.epochs if config.epochs is not None else MOST_EPOCHS
@@ -143,7 +136,8 @@ def plan(context: Context) -> Plan:
         steps = min(most_steps, max(0, round(best.epochs * per_epoch)))
         what = "the whole network" if best.frozen_share == 0 else f"the last {1 - best.frozen_share:.0%} of the layers"
         reasons.append(
-            f"a linear probe first, then fine-tuning of {what} at {best.size} px for about {steps / per_epoch:.1f} epochs"
+            f"a linear probe first, then fine-tuning of {what} at {best.size} px "
+            f"for about {steps / per_epoch:.1f} epochs"
         )
     shown = facts.side if facts.side < best.size else None
     if shown:
@@ -181,8 +175,6 @@ def plan(context: Context) -> Plan:
 
 def _with_scratch_defaults(config: TrainConfig) -> TrainConfig:
     """The configuration with the scratch recipe's rates and augmentation where the user left auto's defaults."""
-    from eyebright.config import build_config
-
     defaults = build_config(dict(RECIPE.defaults)).model_dump()
     chosen = {
         part: {key: value for key, value in getattr(config, part).model_dump().items() if value != defaults[part][key]}
@@ -190,13 +182,6 @@ def _with_scratch_defaults(config: TrainConfig) -> TrainConfig:
     }
     base = config.model_dump(exclude={"optim", "augment", "model"})
     return build_config(base, {key: dict(value) for key, value in scratch.RECIPE.defaults.items()}, chosen)
-
-
-def freeze(network: torch.nn.Module, share: float) -> None:
-    """Freeze the first layers (see `freeze_first_layers`)."""
-    from eyebright.training.optim import freeze_first_layers
-
-    freeze_first_layers(network, share)
 
 
 def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome:
@@ -211,7 +196,7 @@ def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome
     ).to(context.device)
     layer = classifier_layer(network)
     assert layer is not None
-    probe, flip, reasons = _probe(network, plan, context, train, val)
+    probe, flip, reasons = probe_first(network, plan, context, train, val)
     install_probe(layer, probe)
     if plan.steps == 0 or context.stop.requested:
         return Outcome(network=network.eval(), reasons=tuple(reasons), stopped=context.stop.requested)
@@ -219,9 +204,9 @@ def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome
         augment = plan.config.augment.model_copy(update={"flip": flip})
         plan = dataclasses.replace(plan, config=plan.config.model_copy(update={"augment": augment}))
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    probe_loss = _calibrated_loss(predict_logits(network, val).numpy(), val.targets)
+    probe_loss = calibrated_loss(predict_logits(network, val).numpy(), val.targets)
     fitted = train_network(network, plan, context, train, val, stage="fine-tune")
-    tuned_loss = _calibrated_loss(predict_logits(network, val).numpy(), val.targets)
+    tuned_loss = calibrated_loss(predict_logits(network, val).numpy(), val.targets)
     compared = (
         f"validation log-loss after calibration {tuned_loss:.3f} fine-tuned against {probe_loss:.3f} for the probe, "
         f"accuracy {fitted.val_accuracy:.3f} against {probe.val_accuracy:.3f}"
@@ -231,79 +216,8 @@ def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome
     else:
         network.load_state_dict(before)
         reasons.append(f"kept the linear probe: {compared}")
+    context.progress.note(reasons[-1])
     return Outcome(network=network.eval(), reasons=tuple(reasons), stopped=fitted.stopped)
-
-
-def _calibrated_loss(logits: np.ndarray, targets: np.ndarray) -> float:  # type: ignore[type-arg]
-    scaled = logits.astype(np.float64) / fit_temperature(logits, targets)
-    scaled -= scaled.max(axis=1, keepdims=True)
-    chosen = scaled[np.arange(len(targets)), targets]
-    return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - chosen))
-
-
-def _probe(
-    network: torch.nn.Module, plan: Plan, context: Context, train: PixelSet, val: PixelSet
-) -> tuple[Probe, bool, list[str]]:
-    """The linear probe, whether mirroring is harmless, and sentences about both; kept on disk for a resume."""
-    folder = context.checkpoint / "probe"
-    if (folder / "probe.json").is_file():
-        return _load_probe(folder)
-    train_features = extract_features(network, train, progress=context.progress, description="features")
-    val_features = extract_features(network, val, progress=context.progress, description="features of val")
-    probe = fit_probe(
-        (train_features, train.targets, train.weights), (val_features, val.targets), classes=context.facts.classes
-    )
-    context.record(
-        {"stage": "probe", "strength": probe.strength, "val_loss": probe.val_loss, "val_accuracy": probe.val_accuracy}
-    )
-    reasons = [f"linear probe: validation accuracy {probe.val_accuracy:.3f} (C={probe.strength:g})"]
-    flip = plan.config.augment.flip
-    if flip is None and plan.steps:
-        flip, reason = _mirroring_is_harmless(network, probe, val_features, val, context)
-        reasons.append(reason)
-    for reason in reasons:
-        context.progress.note(reason)
-    _save_probe(folder, probe, bool(flip), reasons)
-    return probe, bool(flip), reasons
-
-
-def _mirroring_is_harmless(
-    network: torch.nn.Module,
-    probe: Probe,
-    val_features: np.ndarray,
-    val: PixelSet,
-    context: Context,  # type: ignore[type-arg]
-) -> tuple[bool, str]:
-    """Whether mirrored validation images are classified as well as upright ones, by a one-sided sign test on pairs."""
-    mirrored = PixelSet(
-        val.pixels[:, :, ::-1], val.rows, val.targets, preprocess=val.preprocess, device=val.device, weights=val.weights
-    )
-    mirrored_features = extract_features(network, mirrored, progress=context.progress, description="mirrored val")
-
-    def right(features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        return np.asarray((features @ probe.weight.T + probe.bias).argmax(1) == val.targets)
-
-    upright, turned = right(val_features), right(mirrored_features)
-    worse, better = int((upright & ~turned).sum()), int((~upright & turned).sum())
-    level = binomtest(worse, worse + better, alternative="greater").pvalue if worse + better else 1.0
-    accuracy = f"{turned.mean():.3f} mirrored against {upright.mean():.3f} upright"
-    if level < ORIENTATION_LEVEL:
-        return False, f"mirroring is off: orientation carries the label (validation accuracy {accuracy})"
-    return True, f"mirroring is on: it does not change what the probe sees (validation accuracy {accuracy})"
-
-
-def _save_probe(folder: Path, probe: Probe, flip: bool, reasons: list[str]) -> None:
-    with replacing_folder(folder) as temporary:
-        save_file({"weight": np.ascontiguousarray(probe.weight), "bias": probe.bias}, temporary / "probe.safetensors")
-        facts = {"strength": probe.strength, "val_loss": probe.val_loss, "val_accuracy": probe.val_accuracy}
-        write_json(temporary / "probe.json", {**facts, "flip": flip, "reasons": reasons})
-
-
-def _load_probe(folder: Path) -> tuple[Probe, bool, list[str]]:
-    facts = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
-    arrays = load_file(folder / "probe.safetensors")
-    flip, reasons = facts.pop("flip"), facts.pop("reasons")
-    return Probe(weight=arrays["weight"], bias=arrays["bias"], **facts), flip, reasons
 
 
 RECIPE = Recipe(name="auto", defaults={}, plan=plan, fit=fit)

@@ -98,6 +98,7 @@ def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome
     fitted = train_network(network, plan, context, train, val, stage="train")
     best = fitted.state.best or {}
     reason = f"kept the weights of step {best.get('step', 0):.0f} of {fitted.state.total_steps}, the best on validation"
+    context.progress.note(reason)
     return Outcome(network=network.eval(), reasons=(reason,), stopped=fitted.stopped)
 
 

@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 from markupsafe import Markup, escape
 
-from eyebright.evaluate.calibrate import ReliabilityBin
-from eyebright.evaluate.intervals import Floats
+from eyebright.evaluation.calibrate import ReliabilityBin
+from eyebright.evaluation.intervals import Floats
 
 WIDTH, HEIGHT = 320, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 12, 26

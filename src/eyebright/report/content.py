@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from eyebright.evaluate.metrics import Metrics
-from eyebright.evaluate.predictions import Predictions
+from eyebright.evaluation.metrics import Metrics
+from eyebright.evaluation.predictions import Predictions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

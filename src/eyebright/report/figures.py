@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from eyebright.atomic import replacing_folder
-from eyebright.evaluate.calibrate import reliability
-from eyebright.evaluate.metrics import Metrics
-from eyebright.evaluate.predictions import Predictions
+from eyebright.evaluation.calibrate import reliability
+from eyebright.evaluation.metrics import Metrics
+from eyebright.evaluation.predictions import Predictions
 from eyebright.report.content import ReportContent
 from eyebright.report.gallery import Gallery, chosen_samples, most_confident_mistakes, random_examples
 from eyebright.report.wording import SPLIT_NAMES, percent

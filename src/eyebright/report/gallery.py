@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from eyebright.errors import DataError
-from eyebright.evaluate.predictions import Predictions
+from eyebright.evaluation.predictions import Predictions
 
 THUMBNAIL_SIDE = 144
 _PIXEL_ART_SIDE = 48

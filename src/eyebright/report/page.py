@@ -14,8 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eyebright.atomic import write_text
-from eyebright.evaluate.calibrate import reliability
-from eyebright.evaluate.metrics import Estimate, Metrics
+from eyebright.evaluation.calibrate import reliability
+from eyebright.evaluation.metrics import Estimate, Metrics
 from eyebright.report import charts, wording
 from eyebright.report.content import ReportContent
 from eyebright.report.figures import write_figures

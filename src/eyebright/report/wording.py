@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from eyebright.evaluate.metrics import Estimate, Metrics
-from eyebright.evaluate.predictions import Predictions
+from eyebright.evaluation.metrics import Estimate, Metrics
+from eyebright.evaluation.predictions import Predictions
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"

@@ -12,7 +12,7 @@ from eyebright.config import OptimConfig
 
 
 def make_optimiser(network: nn.Module, settings: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW over the weights that are not frozen, with lower rates for earlier layers and no decay for norms and biases.
+    """AdamW over the weights that are not frozen: lower rates for earlier layers, no decay for norms and biases.
 
     Each group carries `peak`: the rate that the schedule's factor multiplies.
     """

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import softmax as scipy_softmax
 
 from eyebright.errors import CorruptBundleError, DataError, ForeignBundleError
-from eyebright.evaluate.predictions import PREDICTIONS_SCHEMA, Predictions, make_predictions
+from eyebright.evaluation.predictions import PREDICTIONS_SCHEMA, Predictions, make_predictions
 
 CLASSES = ("ant", "bee", "cat")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from eyebright.evaluate.intervals import (
+from eyebright.evaluation.intervals import (
     mean_of_proportions,
     percentile_limits,
     resampled_confusions,
@@ -65,7 +65,7 @@ def test_resampled_means_equal_resampling_images_one_by_one() -> None:
 
 
 def test_resampling_in_chunks_gives_every_resample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eyebright.evaluate.intervals._CHUNK_CELLS", 70)
+    monkeypatch.setattr("eyebright.evaluation.intervals._CHUNK_CELLS", 70)
     means = resampled_means(np.ones((10, 1)), np.arange(10) % 2, resamples=25)
     assert means.shape == (25, 1)
     np.testing.assert_allclose(means, 1)

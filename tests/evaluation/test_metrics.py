@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from eyebright.errors import DataError
-from eyebright.evaluate.metrics import Metrics, evaluate
-from eyebright.evaluate.predictions import Predictions, make_predictions
+from eyebright.evaluation.metrics import Metrics, evaluate
+from eyebright.evaluation.predictions import Predictions, make_predictions
 
 
 def _predictions(logits: Any, labels: Any) -> Predictions:

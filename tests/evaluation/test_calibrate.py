@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
 from eyebright.errors import DataError
-from eyebright.evaluate.calibrate import (
+from eyebright.evaluation.calibrate import (
     TEMPERATURE_LIMITS,
     equal_mass_bins,
     expected_calibration_error,

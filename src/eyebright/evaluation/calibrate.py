@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from eyebright.errors import DataError
-from eyebright.evaluate.intervals import Floats, Integers, wilson
+from eyebright.evaluation.intervals import Floats, Integers, wilson
 
 TEMPERATURE_LIMITS = (0.05, 20.0)
 ECE_BINS = 15

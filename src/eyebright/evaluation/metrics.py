@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from eyebright.errors import DataError
-from eyebright.evaluate.calibrate import ECE_BINS, equal_mass_bins
-from eyebright.evaluate.intervals import (
+from eyebright.evaluation.calibrate import ECE_BINS, equal_mass_bins
+from eyebright.evaluation.intervals import (
     Floats,
     Integers,
     mean_of_proportions,
@@ -23,7 +23,7 @@ from eyebright.evaluate.intervals import (
     resampled_means,
     wilson,
 )
-from eyebright.evaluate.predictions import Predictions
+from eyebright.evaluation.predictions import Predictions
 
 BOOTSTRAP = "stratified bootstrap"
 WILSON = "Wilson"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from eyebright.evaluate.calibrate import ReliabilityBin, fit_temperature, reliability
-from eyebright.evaluate.intervals import wilson
-from eyebright.evaluate.metrics import ClassMetrics, Estimate, Metrics, evaluate
-from eyebright.evaluate.predictions import Predictions, make_predictions
+from eyebright.evaluation.calibrate import ReliabilityBin, fit_temperature, reliability
+from eyebright.evaluation.intervals import wilson
+from eyebright.evaluation.metrics import ClassMetrics, Estimate, Metrics, evaluate
+from eyebright.evaluation.predictions import Predictions, make_predictions
 
 __all__ = [
     "ClassMetrics",

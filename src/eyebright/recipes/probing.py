@@ -1,0 +1,97 @@
+"""The first stage of `auto`: a linear probe on frozen features, and what it tells about the images.
+
+The probe also answers whether mirroring is harmless: where orientation carries the label, mirrored validation images
+are classified worse.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+from scipy.stats import binomtest
+from torch import nn
+
+from eyebright.atomic import replacing_folder, write_json
+from eyebright.data.batches import PixelSet
+from eyebright.evaluation.calibrate import fit_temperature
+from eyebright.recipes.base import Context, Plan
+from eyebright.training.probe import Probe, extract_features, fit_probe
+
+ORIENTATION_LEVEL = 0.01
+
+
+def calibrated_loss(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> float:
+    """Mean log-loss after temperature scaling on the same images: compares networks that smooth differently."""
+    scaled = logits.astype(np.float64) / fit_temperature(logits, targets)
+    scaled -= scaled.max(axis=1, keepdims=True)
+    chosen = scaled[np.arange(len(targets)), targets]
+    return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - chosen))
+
+
+def probe_first(
+    network: nn.Module, plan: Plan, context: Context, train: PixelSet, val: PixelSet
+) -> tuple[Probe, bool, list[str]]:
+    """The linear probe, whether mirroring is harmless, and sentences about both; kept on disk for a resume."""
+    folder = context.checkpoint / "probe"
+    if (folder / "probe.json").is_file():
+        return _load_probe(folder)
+    train_features = extract_features(network, train, progress=context.progress, description="features")
+    val_features = extract_features(network, val, progress=context.progress, description="features of val")
+    probe = fit_probe(
+        (train_features, train.targets, train.weights), (val_features, val.targets), classes=context.facts.classes
+    )
+    context.record(
+        {"stage": "probe", "strength": probe.strength, "val_loss": probe.val_loss, "val_accuracy": probe.val_accuracy}
+    )
+    reasons = [f"linear probe: validation accuracy {probe.val_accuracy:.3f} (C={probe.strength:g})"]
+    flip = plan.config.augment.flip
+    if flip is None and plan.steps:
+        flip, reason = _mirroring_is_harmless(network, probe, val_features, val, context)
+        reasons.append(reason)
+    for reason in reasons:
+        context.progress.note(reason)
+    _save_probe(folder, probe, bool(flip), reasons)
+    return probe, bool(flip), reasons
+
+
+def _mirroring_is_harmless(
+    network: nn.Module,
+    probe: Probe,
+    val_features: npt.NDArray[np.float32],
+    val: PixelSet,
+    context: Context,
+) -> tuple[bool, str]:
+    """Whether mirrored validation images are classified as well as upright ones, by a one-sided sign test on pairs."""
+    mirrored = PixelSet(
+        val.pixels[:, :, ::-1], val.rows, val.targets, preprocess=val.preprocess, device=val.device, weights=val.weights
+    )
+    mirrored_features = extract_features(network, mirrored, progress=context.progress, description="mirrored val")
+
+    def right(features: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        return np.asarray((features @ probe.weight.T + probe.bias).argmax(1) == val.targets)
+
+    upright, turned = right(val_features), right(mirrored_features)
+    worse, better = int((upright & ~turned).sum()), int((~upright & turned).sum())
+    level = binomtest(worse, worse + better, alternative="greater").pvalue if worse + better else 1.0
+    accuracy = f"{turned.mean():.3f} mirrored against {upright.mean():.3f} upright"
+    if level < ORIENTATION_LEVEL:
+        return False, f"mirroring is off: orientation carries the label (validation accuracy {accuracy})"
+    return True, f"mirroring is on: it does not change what the probe sees (validation accuracy {accuracy})"
+
+
+def _save_probe(folder: Path, probe: Probe, flip: bool, reasons: list[str]) -> None:
+    with replacing_folder(folder) as temporary:
+        save_file({"weight": np.ascontiguousarray(probe.weight), "bias": probe.bias}, temporary / "probe.safetensors")
+        facts = {"strength": probe.strength, "val_loss": probe.val_loss, "val_accuracy": probe.val_accuracy}
+        write_json(temporary / "probe.json", {**facts, "flip": flip, "reasons": reasons})
+
+
+def _load_probe(folder: Path) -> tuple[Probe, bool, list[str]]:
+    facts = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
+    arrays = load_file(folder / "probe.safetensors")
+    flip, reasons = facts.pop("flip"), facts.pop("reasons")
+    return Probe(weight=arrays["weight"], bias=arrays["bias"], **facts), flip, reasons
