@@ -47,7 +47,11 @@ def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
             expected="a folder that you may write to",
             remedy=f"choose another place {_OTHER_PLACES} or change the rights",
         )
-    return StorageError(f"{os.fspath(path)} could not be written: {error.strerror or error}")
+    return StorageError(
+        f"{os.fspath(path)} could not be written: {error.strerror or error}",
+        expected="a folder that you may write to",
+        remedy=f"choose another place {_OTHER_PLACES}",
+    )
 
 
 def _temporary_beside(path: Path) -> Path:

@@ -24,7 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from eyebright.atomic import replacing_folder, write_json
-from eyebright.errors import BundleError, ConfigError, CorruptBundleError, ForeignBundleError, NewerBundleError
+from eyebright.errors import (
+    BundleError,
+    ConfigError,
+    CorruptBundleError,
+    ForeignBundleError,
+    NewerBundleError,
+    did_you_mean_beside,
+)
 from eyebright.preprocess import Preprocess
 
 FORMAT_NAME = "eyebright-bundle"
@@ -132,6 +139,7 @@ class GoldenSamples:
 
 
 _COPY_AGAIN = "copy the bundle again from where it was made, or train again"
+_WHOLE = f"every file that {RECORD_FILE} lists, with the hash that it lists"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +203,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     path = Path(folder)
     if not path.exists():
         raise BundleError(
-            f"{path} does not exist",
+            f"{path} does not exist{did_you_mean_beside(path)}",
             expected="the folder of a run (runs/NAME) or of a bundle",
             remedy="check the path; `ls runs` shows the runs of this folder",
         )
@@ -206,6 +214,7 @@ def read_bundle(folder: str | Path) -> Bundle:
         if (path / "config.yaml").is_file() and (path / "state.json").is_file():
             raise BundleError(
                 f"the run {path} has no bundle: it did not finish",
+                expected="a run that finished",
                 remedy=f"continue it with `eyebright resume {path}`",
             )
         raise ForeignBundleError(
@@ -217,12 +226,13 @@ def read_bundle(folder: str | Path) -> Bundle:
     for name in sorted({*REQUIRED_FILES, *record.files}):
         file = path / name
         if name not in record.files or Path(name).name != name:
-            raise CorruptBundleError(f"{record_path} lists no hash for {name}", remedy=_COPY_AGAIN)
+            raise CorruptBundleError(f"{record_path} lists no hash for {name}", expected=_WHOLE, remedy=_COPY_AGAIN)
         if not file.is_file():
-            raise CorruptBundleError(f"{file} is missing", remedy=_COPY_AGAIN)
+            raise CorruptBundleError(f"{file} is missing", expected=_WHOLE, remedy=_COPY_AGAIN)
         if sha256_of(file) != record.files[name]:
             raise CorruptBundleError(
                 f"{file} is not what was written: its SHA-256 differs from the one in {RECORD_FILE}",
+                expected=_WHOLE,
                 remedy=_COPY_AGAIN,
             )
     return Bundle(path, record)
@@ -232,17 +242,24 @@ def _read_record(path: Path) -> BundleRecord:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CorruptBundleError(f"{path} cannot be read: {error}", remedy=_COPY_AGAIN) from error
+        raise CorruptBundleError(
+            f"{path} cannot be read: {error}", expected="the JSON record of a bundle", remedy=_COPY_AGAIN
+        ) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT_NAME:
         raise ForeignBundleError(
-            f"{path} was not written by Eyebright", expected=f'a record with "format": "{FORMAT_NAME}"'
+            f"{path} was not written by Eyebright",
+            expected=f'a record with "format": "{FORMAT_NAME}"',
+            remedy="give the folder of a run that finished, or its folder `bundle`",
         )
     version = values.get("format_version")
     if not isinstance(version, int) or version < 1:
-        raise CorruptBundleError(f"{path} has format_version {version!r}", expected="a whole number from 1")
+        raise CorruptBundleError(
+            f"{path} has format_version {version!r}", expected="a whole number from 1", remedy=_COPY_AGAIN
+        )
     if version > FORMAT_VERSION:
         raise NewerBundleError(
-            f"{path} has bundle format {version}; this Eyebright reads up to {FORMAT_VERSION}",
+            f"{path} has bundle format {version}",
+            expected=f"at most {FORMAT_VERSION}, which is the latest that this Eyebright reads",
             remedy="upgrade: pip install --upgrade eyebright",
         )
     known = {field.name for field in dataclasses.fields(BundleRecord)}
@@ -253,9 +270,15 @@ def _read_record(path: Path) -> BundleRecord:
         fields["temperature"] = float(fields["temperature"])
         record = BundleRecord(**fields)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise CorruptBundleError(f"{path} lacks or misstates a field: {error}", remedy=_COPY_AGAIN) from error
+        raise CorruptBundleError(
+            f"{path} lacks or misstates a field: {error}", expected="every field of a record", remedy=_COPY_AGAIN
+        ) from error
     if len(set(record.classes)) != len(record.classes) or len(record.classes) < 2 or not record.temperature > 0:
-        raise CorruptBundleError(f"{path} has impossible class names or temperature", remedy=_COPY_AGAIN)
+        raise CorruptBundleError(
+            f"{path} has the classes {list(record.classes)!r} and the temperature {record.temperature!r}",
+            expected="two or more different class names and a temperature above zero",
+            remedy=_COPY_AGAIN,
+        )
     return record
 
 

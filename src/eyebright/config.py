@@ -160,8 +160,8 @@ class AugmentConfig(Part):
     """Largest change of the aspect of a random crop, as the natural logarithm of the ratio."""
     brightness: float = Field(0.1, ge=0, lt=1)
     """Largest relative change of brightness and contrast."""
-    mixup: float = Field(0.2, ge=0)
-    """Parameter of the beta distribution that mixes pairs of images; 0 mixes none."""
+    mixup: float | None = Field(None, ge=0)
+    """Parameter of the beta distribution that mixes pairs of images; 0 mixes none; left out, the recipe decides."""
 
 
 class TrainConfig(Part):
@@ -206,7 +206,12 @@ def parse_assignment(text: str) -> dict[str, Any]:
     names = [name.strip() for name in key.split(".")]
     if not separator or not all(names):
         raise UsageError(f"{text!r} is not a setting", expected="key=value, as optim.learning_rate=3e-4")
-    parsed = yaml.safe_load(value)
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(
+            f"{text!r} is not a setting: its value is not YAML", expected="key=value, as optim.learning_rate=3e-4"
+        ) from None
     if isinstance(parsed, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?e[+-]?\d+", parsed.strip(), re.IGNORECASE):
         parsed = float(parsed)  # YAML 1.1 reads 3e-4 as text
     nested: Any = parsed
@@ -263,7 +268,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"the configuration file {path} cannot be read: {reason}", expected="a YAML file in UTF-8"
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}", expected="a YAML mapping of keys to values") from None
     if not isinstance(content, dict):

@@ -267,7 +267,7 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise UndecodableImage(
             "too-large",
-            f"{width}x{height} are {width * height / 1e6:.0f} million pixels",
+            f"{width}x{height} are {width * height / 1e6:.0f} million pixels, at most {max_pixels / 1e6:.0f} are read",
             expected=f"at most {max_pixels / 1e6:.0f} million pixels",
         )
     if width < 1 or height < 1:

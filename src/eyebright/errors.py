@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class EyebrightError(Exception):
@@ -121,3 +122,11 @@ def did_you_mean(received: str, known: Iterable[str]) -> str:
     lowered = {name.lower(): name for name in names}
     matches = difflib.get_close_matches(received.lower(), list(lowered), n=1, cutoff=0.6)
     return f" (did you mean {lowered[matches[0]]!r}?)" if matches else ""
+
+
+def did_you_mean_beside(path: Path) -> str:
+    """The same for a path that does not exist, from what lies beside it."""
+    try:
+        return did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
+    except OSError:
+        return ""

@@ -15,8 +15,9 @@ from typing import Any
 
 from eyebright.atomic import explained, write_json
 from eyebright.bundle import Bundle, read_bundle
-from eyebright.errors import BundleError, StorageError, UsageError
+from eyebright.errors import BundleError, StorageError, UsageError, did_you_mean_beside
 
+_DAMAGED = "copy the run again from where it was made, or train again"
 STATES = ("running", "interrupted", "failed", "complete")
 
 
@@ -84,13 +85,24 @@ class Run:
         except FileNotFoundError:
             raise BundleError(
                 f"the run {self.path} has no {name}: it did not finish",
+                expected="a run that finished",
                 remedy=f"continue it with `eyebright resume {self.path}`",
             ) from None
         except (OSError, ValueError) as error:
-            raise BundleError(f"{path} cannot be read: {error}") from error
+            raise BundleError(f"{path} cannot be read: {error}", expected="a JSON object", remedy=_DAMAGED) from error
         if not isinstance(values, dict):
-            raise BundleError(f"{path} is not a JSON object")
+            raise BundleError(f"{path} holds {type(values).__name__}", expected="a JSON object", remedy=_DAMAGED)
         return values
+
+
+def check_run_name(name: str) -> None:
+    """Refuse what is not the name of a folder.
+
+    Raises:
+        UsageError: it holds a separator, is empty or means a folder above.
+    """
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise UsageError(f"{name!r} cannot name a run", expected="a plain folder name")
 
 
 def create_run(output: Path, name: str) -> Run:
@@ -100,8 +112,7 @@ def create_run(output: Path, name: str) -> Run:
         StorageError: the folder cannot be made.
         UsageError: the name is not the name of a folder.
     """
-    if not name or Path(name).name != name or name in (".", ".."):
-        raise UsageError(f"{name!r} cannot name a run", expected="a plain folder name")
+    check_run_name(name)
     if output.exists() and not output.is_dir():
         raise StorageError(
             f"{output} is a file", expected="a folder for runs", remedy="choose another one with --output DIR"
@@ -128,7 +139,7 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path)
     if not folder.exists():
         raise BundleError(
-            f"{folder} does not exist",
+            f"{folder} does not exist{did_you_mean_beside(folder)}",
             expected="the folder of a run",
             remedy="check the path; `ls runs` shows the runs of this folder",
         )
@@ -136,5 +147,6 @@ def open_run(path: str | Path) -> Run:
         raise BundleError(
             f"{folder} is not a run: it lacks config.yaml or state.json",
             expected="a folder that `eyebright train` made",
+            remedy="check the path; `ls runs` shows the runs of this folder",
         )
     return Run(folder)

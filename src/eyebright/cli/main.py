@@ -57,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         print(
-            f"eyebright: there is no verb {verb!r}{did_you_mean(verb, VERBS)}; see `eyebright --help`", file=sys.stderr
+            f"eyebright: there is no verb {verb!r}{did_you_mean(verb, VERBS)}\n  expected: one of {', '.join(VERBS)}\n"
+            "  to fix it: see `eyebright --help`",
+            file=sys.stderr,
         )
         return 2
     from eyebright.cli.shell import run_verb

@@ -12,7 +12,7 @@ from eyebright.cli.shell import print_json
 def command(
     action: Annotated[str, typer.Argument(help="list or show.")] = "list",
     name: Annotated[
-        str | None, typer.Argument(help="For `show`: a network. For `list`: a pattern, as resnet*.", show_default=False)
+        str | None, typer.Argument(help="show: a network; list: a pattern, as resnet*.", show_default=False)
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:

@@ -39,13 +39,14 @@ def command(
     if json_ and csv_:
         raise UsageError("both --json and --csv were given", expected="one of them")
     classifier = load(run)
-    bad = 0
+    count = bad = 0
     first = True
     writer = csv.writer(sys.stdout)
     if csv_:
         writer.writerow(["source", "id", "status", "reason", "label", "probability", *classifier.classes])
     with progress_on_screen(quiet=json_ or csv_ or not sys.stdout.isatty()) as progress:
         for answer in predict(classifier, images, progress=progress):
+            count += 1
             bad += answer.status != "ok"
             if json_:
                 print(
@@ -72,4 +73,9 @@ def command(
     if json_:
         print("[]" if first else "]")
     if bad:
+        print(
+            f"eyebright: {bad} of {count} images could not be classified\n"
+            "  to fix it: correct, repair or leave out those that are listed with a reason",
+            file=sys.stderr,
+        )
         raise typer.Exit(3)

@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import click
 import typer
 
-from eyebright.errors import EyebrightError, Interrupted, StorageError
+from eyebright.errors import EyebrightError, Interrupted, StorageError, UsageError
 from eyebright.progress import Progress
 
 EXIT_BUG = 70
@@ -23,21 +23,20 @@ def run_verb(verb: str, command: Callable[..., None], arguments: list[str]) -> i
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(name=verb, no_args_is_help=False, context_settings={"help_option_names": ["--help", "-h"]})(command)
     as_json = "--json" in arguments
+    parser = typer.main.get_command(app)
     try:
-        typer.main.get_command(app).main(arguments, prog_name=f"eyebright {verb}", standalone_mode=False)
-    except click.exceptions.Exit as stop:
+        # Not `parser.main`: it turns an interrupt and a closed pipe into exit codes of its own.
+        with parser.make_context(f"eyebright {verb}", list(arguments)) as context:
+            parser.invoke(context)
+        sys.stdout.flush()  # a closed pipe may show only here
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
-        return _fail(
-            {"error": "UsageError", "problem": error.format_message(), "exit_code": 2},
-            f"{error.format_message()}\nsee `eyebright {verb} --help`",
-            as_json,
-        )
+    except typer.TyperException as error:
+        return _fail(_usage_error(error), verb, as_json)
     except EyebrightError as error:
-        return _fail(error.as_dict(), str(error), as_json)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        stopped = Interrupted("stopped by the user")
-        return _fail(stopped.as_dict(), str(stopped), as_json)
+        return _fail(error, verb, as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(Interrupted("stopped by the user"), verb, as_json)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): what it wanted was written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,19 +46,40 @@ def run_verb(verb: str, command: Callable[..., None], arguments: list[str]) -> i
             "the memory is full",
             remedy="train at a smaller size (--size) or with a smaller batch (--set optim.batch_size=16)",
         )
-        return _fail(full.as_dict(), str(full), as_json)
+        return _fail(full, verb, as_json)
     except OSError as error:
-        failed = StorageError(f"{error.filename or 'a file'}: {error.strerror or error}")
-        return _fail(failed.as_dict(), str(failed), as_json)
+        failed = StorageError(
+            f"{error.filename or 'a file'}: {error.strerror or error}", remedy="check the path, its rights and the disk"
+        )
+        return _fail(failed, verb, as_json)
+    except Exception as error:  # whatever is left is a mistake of ours, and its place is worth knowing
+        traceback.print_exc()
+        bug = EyebrightError(
+            f"a mistake in Eyebright itself: {type(error).__name__}: {error}",
+            remedy="report it with the command and the lines above; nothing half-written was kept",
+        )
+        bug.exit_code = EXIT_BUG
+        return _fail(bug, verb, as_json)
     return 0
 
 
-def _fail(facts: dict[str, Any], message: str, as_json: bool) -> int:
+def _usage_error(error: typer.TyperException) -> UsageError:
+    """What the parser of the command line complains of, with the value that it leaves out."""
+    problem = error.format_message()
+    details = getattr(error.__cause__, "errors", None)  # pydantic checks the values of options
+    if callable(details):
+        problem = f"{problem.rstrip('.')} (received {details()[0]['input']!r})"
+    return UsageError(problem)
+
+
+def _fail(error: EyebrightError, verb: str, as_json: bool) -> int:
+    if isinstance(error, UsageError) and error.remedy is None:
+        error = type(error)(error.problem, expected=error.expected, remedy=f"see `eyebright {verb} --help`")
     if as_json:
-        print(json.dumps(facts, ensure_ascii=False))
-    first, *rest = message.splitlines()
+        print(json.dumps(error.as_dict(), ensure_ascii=False))
+    first, *rest = str(error).splitlines()
     print(f"eyebright: {first}", *(f"  {line.strip()}" for line in rest), sep="\n", file=sys.stderr)
-    return int(facts["exit_code"])
+    return error.exit_code
 
 
 def print_json(content: Any) -> None:

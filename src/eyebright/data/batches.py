@@ -102,21 +102,23 @@ class PixelSet:
         ready: queue.Queue[tuple[torch.Tensor, torch.Tensor, torch.Tensor] | BaseException | None] = queue.Queue(2)
         stopped = threading.Event()
 
+        def hand_over(item: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | BaseException | None) -> None:
+            # Never waits for good: whoever took the batches may have left, and waits for this thread.
+            while not stopped.is_set():
+                try:
+                    return ready.put(item, timeout=0.1)
+                except queue.Full:
+                    continue
+
         def gather_ahead() -> None:
             try:
                 for part in parts:
-                    gathered = self._gather(part, centre)
-                    while not stopped.is_set():
-                        try:
-                            ready.put(gathered, timeout=0.1)
-                            break
-                        except queue.Full:
-                            continue
+                    hand_over(self._gather(part, centre))
                     if stopped.is_set():
                         return
-                ready.put(None)
+                hand_over(None)
             except BaseException as error:
-                ready.put(error)
+                hand_over(error)
 
         thread = threading.Thread(target=gather_ahead, name="eyebright-gather", daemon=True)
         thread.start()

@@ -173,7 +173,7 @@ class Manifest:
 
         Args:
             allow_bad: share of images (0 to 1) that may be unreadable, cut off, too large, missing, ...
-            for_training: also ask for two classes and enough images of each.
+            for_training: also ask for two classes and enough images of each; without, labels are enough.
 
         Raises:
             BadImagesError: more bad images than `allow_bad`.
@@ -188,15 +188,16 @@ class Manifest:
                 expected="a folder for each class with images inside, or a table that names images",
             )
         self._check_bad_share(images, allow_bad)
-        if not for_training:
-            return
         if statuses["unlabelled"] and not statuses["ok"]:
             raise DataError(
                 f"none of the {images} images in {self.spec} has a label",
                 expected="a folder for each class, or a table with the columns image_path and label",
-                remedy="sort the images into folders named after their classes",
+                remedy="fill in the labels"
+                if self.kind in ("table", "hf-parquet")
+                else "sort the images into folders named after their classes",
             )
-        self._check_classes()
+        if for_training:
+            self._check_classes()
 
     def _check_bad_share(self, images: int, allow_bad: float) -> None:
         bad = [row for row in self.ledger() if row["status"] in BAD_STATUSES]
@@ -207,10 +208,11 @@ class Manifest:
         share = len(bad) / images
         # The next whole percent that lets these through, and never less than a round 5 %.
         enough = next((percent for percent in (5, 10, 20, 30, 50, 75, 100) if percent / 100 >= share), 100)
+        large = "; `--set data.max_pixels=N` reads larger ones" if any(r["status"] == "too-large" for r in bad) else ""
         raise BadImagesError(
             f"{len(bad)} of {images} images ({share:.1%}) cannot be used:{listed}{more}",
             expected=f"at most {allow_bad:.0%} bad images",
-            remedy=f"repair or remove them, or pass `--allow-bad {enough}%` to go on without them",
+            remedy=f"repair or remove them, or pass `--allow-bad {enough}%` to go on without them{large}",
         )
 
     def _check_classes(self) -> None:
@@ -226,10 +228,18 @@ class Manifest:
         if small:
             listed = ", ".join(f"{name!r} has {count}" for name, count in list(small.items())[:8])
             more = f" and {len(small) - 8} more" if len(small) > 8 else ""
+            contradicting = [row for row in self.ledger() if row["status"] == "conflicting-labels"]
+            remedy = "add images, or remove the class"
+            if contradicting:
+                first = contradicting[0]
+                remedy += (
+                    f"; {len(contradicting)} images have the same bytes as one of another class and are not used, such "
+                    f"as {first['source']}: {first['reason']}"
+                )
             raise DataError(
                 f"too few usable images: class {listed}{more}",
                 expected=f"at least {MIN_IMAGES_PER_CLASS} images a class: one image a class can be split into nothing",
-                remedy="add images, or remove the class",
+                remedy=remedy,
             )
 
     def write(self, path: str | os.PathLike[str]) -> None:

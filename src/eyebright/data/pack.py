@@ -315,7 +315,7 @@ class _Build:
         free = shutil.disk_usage(self._partial).free
         if need > free:
             raise StorageError(
-                f"the packed images need {need / 2**20:,.0f} MiB {self._partial.parent} has {free / 2**20:,.0f}",
+                f"the packed images need {need / 2**20:,.1f} MiB and {self._partial.parent} has {free / 2**20:,.1f}",
                 expected="free space for every image at the working size",
                 remedy="set EYEBRIGHT_CACHE to a folder on a larger disk, free some space, or train at a smaller size",
             )

@@ -92,10 +92,16 @@ def evaluate_on(
         for column, value in zip(columns, (image, name, label, "test"), strict=True):
             columns[column].append(value)
     _check_labels(columns["label"], classifier.classes)
+    if not columns["id"] and not seen:
+        given = sorted({name for name in manifest.ok["split"].to_pylist() if name is not None})
+        raise DataError(
+            f"no image of {data} is left to score: none is in the split {split!r}",
+            expected=f"labelled images in that split; the data has {', '.join(given) or 'no splits'}",
+            remedy="leave --split out, or name a split that the data has",
+        )
     if not columns["id"]:
         raise DataError(
-            f"no image of {data} is left to score: {sum(seen.values())} were trained or calibrated on"
-            + (f", none is in the split {split!r}" if split and not seen else ""),
+            f"no image of {data} is left to score: {sum(seen.values())} were trained or calibrated on",
             expected="labelled images that the classifier has not seen",
             remedy="give other images, or pass --include-seen if you know what that number means",
         )

@@ -15,7 +15,9 @@ import numpy.typing as npt
 from eyebright.classifier import Classifier
 from eyebright.data.manifest import content_id
 from eyebright.data.sources import open_source
-from eyebright.decode import UndecodableImage
+from eyebright.data.sources.folder import IMAGE_SUFFIXES
+from eyebright.decode import UndecodableImage, read_image_file
+from eyebright.errors import did_you_mean_beside
 from eyebright.progress import Progress, Silent
 
 BATCH = 32
@@ -69,7 +71,7 @@ def predict(
     An image that cannot be read gets an answer that says so; it stops nothing.
 
     Raises:
-        DataError: an input does not exist or holds nothing that could be an image.
+        DataError: an input that is no image file does not exist or holds nothing that could be an image.
     """
     progress = progress or Silent()
     for opened in [_open(given) for given in inputs]:  # all are opened first: a typing error should cost no waiting
@@ -92,6 +94,8 @@ def predict(
 
 def _open(given: str | Path) -> _Opened:
     path = Path(given)
+    if not path.exists() and path.suffix.lower() in IMAGE_SUFFIXES:  # one of many that has gone
+        return _Opened(str(given), [str(given)], "", _read_file)
     if path.is_file() and path.suffix.lower() not in DATA_SUFFIXES and not path.name.endswith("-ubyte"):
         return _Opened(str(given), [str(given)], "", _read_file)
     source = open_source(given)
@@ -101,9 +105,11 @@ def _open(given: str | Path) -> _Opened:
 
 def _read_file(name: str) -> bytes:
     try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UndecodableImage("unreadable", f"{name} cannot be read: {error.strerror}") from error
+        return read_image_file(name)
+    except UndecodableImage as error:
+        if error.status == "missing":
+            error.problem += did_you_mean_beside(Path(name))
+        raise
 
 
 def _look(

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,10 +34,11 @@ from eyebright.jobs.finish import finish
 from eyebright.jobs.interrupt import stop_on_interrupt
 from eyebright.jobs.prepare import data_facts, pack, pixel_set, resolve_source, scan
 from eyebright.jobs.reporting import make_report
+from eyebright.models.catalog import network_facts
 from eyebright.progress import Progress, Silent
 from eyebright.recipes import get_recipe
 from eyebright.recipes.base import Context, Plan
-from eyebright.run import Run, create_run, open_run
+from eyebright.run import Run, check_run_name, create_run, open_run
 from eyebright.training.device import pick_device
 from eyebright.training.hooks import StopSignal
 
@@ -97,7 +99,9 @@ def assemble_config(
     options: dict[str, Any] = {"source": resolve_source(str(data)), "recipe": named}
     if budget is not None and no_budget:
         raise UsageError(
-            "both a budget and no budget were asked for", remedy="leave one of --budget and --no-budget out"
+            "both a budget and no budget were asked for",
+            expected="one of them",
+            remedy="leave one of --budget and --no-budget out",
         )
     if budget is not None:
         options["budget_seconds"] = parse_duration(budget)
@@ -149,15 +153,23 @@ def train(
     journal = _Journal(progress or Silent())
     config = assemble_config(data, **options)
     device = pick_device(config.device)
+    if config.model.name is not None:
+        network_facts(config.model.name)  # a typing error should cost no waiting
     output = Path(output)
+    name = name or _run_name(data, config.recipe)
+    check_run_name(name)
     check_writable(output)
     source = open_source(config.source, consent_download=consent_download)
     with journal.stage("look at the images"):
         manifest = scan(source, config, journal)
-    run = create_run(output, name or _run_name(data, config.recipe))
-    write_text(run.file("config.yaml"), to_yaml(config))
-    manifest.write(run.file("manifest.parquet"))
-    run.set_state("running", since=now(), seconds=0.0)
+    run = create_run(output, name)
+    try:
+        write_text(run.file("config.yaml"), to_yaml(config))
+        manifest.write(run.file("manifest.parquet"))
+        run.set_state("running", since=now(), seconds=0.0)
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)  # not yet a run that could be resumed
+        raise
     journal.note(f"run {run.path}")
     return _carry_out(run, config, manifest, source, device, journal, started=started, used=0.0)
 
@@ -173,7 +185,11 @@ def resume(path: str | Path, *, progress: Progress | None = None, started: float
     run = open_run(path)
     state = run.state
     if state.get("state") == "complete" and not (run.checkpoint / "loop").is_dir():
-        raise UsageError(f"the run {run.path} is complete", remedy="train again to get another one")
+        raise UsageError(
+            f"the run {run.path} is complete",
+            expected="a run that was interrupted or killed",
+            remedy="train again to get another one",
+        )
     journal = _Journal(progress or Silent())
     config = build_config(read_yaml(run.file("config.yaml")))
     manifest = Manifest.read(run.file("manifest.parquet"))
@@ -204,9 +220,8 @@ def _carry_out(
         run.set_state("failed", since=now(), seconds=seconds(), error=error.as_dict())
         raise
     except Exception as error:
-        run.set_state(
-            "failed", since=now(), seconds=seconds(), error={"error": type(error).__name__, "problem": str(error)}
-        )
+        facts = {"error": type(error).__name__, "problem": str(error)}
+        run.set_state("failed", since=now(), seconds=seconds(), error=facts)
         raise
     return run
 
@@ -323,17 +338,16 @@ def _run_name(data: str | Path, recipe: str) -> str:
 
 
 def check_writable(output: Path) -> None:
-    """Fail now rather than after an hour when runs cannot be written to this folder.
+    """Fail now rather than after an hour when runs cannot be written to this folder. Nothing is left there.
 
     Raises:
+        UsageError: it is a file, or lies below one.
         StorageError: the folder cannot be made or written.
     """
-    if output.exists() and not output.is_dir():
+    there = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if not there.is_dir():
         raise UsageError(
-            f"{output} is a file", expected="a folder for runs", remedy="choose another one with --output DIR"
+            f"{there} is a file", expected="a folder for runs", remedy="choose another one with --output DIR"
         )
-    with explained(output):
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / f".eyebright-{time.monotonic_ns()}"
-        probe.write_bytes(b"")
-        probe.unlink()
+    with explained(output), tempfile.TemporaryFile(dir=there):
+        pass

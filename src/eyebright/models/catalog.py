@@ -55,6 +55,7 @@ def network_facts(name: str) -> NetworkFacts:
         raise UsageError(
             f"unknown network {name!r}{did_you_mean(name, timm.list_models())}",
             expected="a name that timm knows, such as tf_efficientnet_lite0, resnet18 or convnext_tiny",
+            remedy="`eyebright models list \"resnet*\"` shows names",
         )
     packaged = PACKAGED.get(name)
     if packaged is not None:

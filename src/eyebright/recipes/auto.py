@@ -14,6 +14,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import torch
+
 from eyebright.config import TrainConfig, build_config
 from eyebright.data.batches import PixelSet
 from eyebright.models.catalog import classifier_layer, create_network, network_facts
@@ -37,6 +39,8 @@ SYMBOL_SIDE = 32
 EPOCHS_WITHOUT_BUDGET = 10
 PACK_IMAGES_PER_SECOND = 250.0
 PROBE_FIT_SECONDS = 6.0
+MIXUP = 0.2
+MIXUP_EPOCHS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +143,11 @@ def plan(context: Context) -> Plan:
             f"a linear probe first, then fine-tuning of {what} at {best.size} px "
             f"for about {steps / per_epoch:.1f} epochs"
         )
+        if config.augment.mixup is None:
+            # Mixup keeps long training from memorising; in a few epochs it only slows learning (docs/log.md).
+            mixup = MIXUP if steps / per_epoch >= MIXUP_EPOCHS else 0.0
+            config = config.model_copy(update={"augment": config.augment.model_copy(update={"mixup": mixup})})
+            reasons.append(f"mixup {mixup:g}" if mixup else f"no mixup: it pays from about {MIXUP_EPOCHS} epochs")
     shown = facts.side if facts.side < best.size else None
     if shown:
         reasons.append(
@@ -188,6 +197,7 @@ def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome
     """Probe, fine-tune, keep the better on validation."""
     if not plan.probe:
         return scratch.fit(plan, context, train, val)
+    torch.manual_seed(plan.config.seed)  # what the network draws at random when it is made
     network = create_network(
         plan.architecture,
         classes=context.facts.classes,

@@ -6,8 +6,11 @@ eyebright train DATA --recipe scratch --model smallnet --epochs 20 --no-budget
 
 from __future__ import annotations
 
+import torch
+
 from eyebright.config import AugmentConfig, TrainConfig
 from eyebright.data.batches import PixelSet
+from eyebright.errors import UsageError
 from eyebright.models.catalog import create_network, network_facts
 from eyebright.preprocess import Preprocess
 from eyebright.recipes.base import Context, Outcome, Plan, Recipe, train_network
@@ -32,6 +35,8 @@ def choose_size(config: TrainConfig, side: int, *, fixed: int | None) -> int:
 def plan(context: Context) -> Plan:
     """Size from the images, steps from the time that this machine needs for one."""
     config, facts = context.config, context.facts
+    if config.epochs == 0:
+        raise UsageError("0 epochs from random weights would train nothing", expected="epochs=1 or more")
     name = config.model.name or ("smallnet" if facts.side <= SMALL_SIDE else "resnet18")
     network_ = network_facts(name)
     size = choose_size(config, facts.side, fixed=network_.input_size if network_.fixed_size else None)
@@ -88,6 +93,7 @@ def plan(context: Context) -> Plan:
 
 def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome:
     """Train from random weights; the weights with the lowest validation loss are kept."""
+    torch.manual_seed(plan.config.seed)  # the random weights
     network = create_network(
         plan.architecture,
         classes=context.facts.classes,

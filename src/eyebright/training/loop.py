@@ -96,7 +96,7 @@ def train_step(
     with autocast(images.device):
         classes = network.num_classes
         targets = F.one_hot(batch.targets, int(classes)).float()  # type: ignore[arg-type]
-        images, targets = mixup(images, targets, config.augment.mixup, generator)
+        images, targets = mixup(images, targets, config.augment.mixup or 0.0, generator)
         loss = soft_cross_entropy(network(images), targets, batch.weights, config.optim.label_smoothing)
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(scaler.scale(loss))

@@ -138,7 +138,9 @@ def _schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {error}", remedy="fetch the file again") from error
+        raise DataError(
+            f"{path} cannot be read as Parquet: {error}", expected="a whole Parquet file", remedy="fetch the file again"
+        ) from error
 
 
 def _row_group_starts(path: Path) -> list[int]:

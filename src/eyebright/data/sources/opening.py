@@ -51,7 +51,11 @@ def _open_folder(path: Path, spec: str) -> Source:
         return idx.IdxSource(pairs, spec)
     source = FolderSource(path, spec)
     if not source.has_items():
-        raise DataError(f"there are no images in the folder {spec}: {_found(path)}", expected=ACCEPTED)
+        raise DataError(
+            f"there are no images in the folder {spec}: {_found(path)}",
+            expected=ACCEPTED,
+            remedy="put images there, or point to another folder",
+        )
     return source
 
 
@@ -63,7 +67,11 @@ def _open_file(path: Path, spec: str) -> Source:
         try:
             schema = pq.read_schema(path)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{spec} cannot be read as Parquet: {error}", remedy="fetch the file again") from error
+            raise DataError(
+                f"{spec} cannot be read as Parquet: {error}",
+                expected="a whole Parquet file",
+                remedy="fetch the file again",
+            ) from error
         if hf_parquet.image_column(schema) is not None:
             return hf_parquet.HfParquetSource(path.parent, [path], spec)
         if is_image_table(schema):
@@ -71,6 +79,7 @@ def _open_file(path: Path, spec: str) -> Source:
         raise DataError(
             f"{spec} has no column with images or image paths: its columns are {', '.join(schema.names)}",
             expected="a struct column with the image's bytes, or a text column image_path",
+            remedy="name the column image_path that holds the paths",
         )
     if idx.is_images_file(path.name):
         return idx.IdxSource(idx.find_pairs(path.parent, only=path.name), spec)
@@ -82,7 +91,11 @@ def _open_file(path: Path, spec: str) -> Source:
         )
     if suffix in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
         raise DataError(f"{spec} is an archive", expected=ACCEPTED, remedy="unpack it and point to the folder")
-    raise DataError(f"{spec} is a file of an unknown kind ({suffix or 'no suffix'})", expected=ACCEPTED)
+    raise DataError(
+        f"{spec} is a file of an unknown kind ({suffix or 'no suffix'})",
+        expected=ACCEPTED,
+        remedy="point to the folder, the table or the Parquet file that holds the images",
+    )
 
 
 def _nothing_there(text: str, path: Path) -> DataError:
@@ -92,7 +105,8 @@ def _nothing_there(text: str, path: Path) -> DataError:
         beside = []
     hint = did_you_mean(path.name, [*beside, *(named.NAMES if path.parent == Path() else ())])
     parent = "" if path.parent.is_dir() else f"; the folder {path.parent} does not exist either"
-    return DataError(f"there is nothing at {text}{hint}{parent}", expected=ACCEPTED)
+    start = "" if path.is_absolute() else f"; it starts from {Path.cwd()}"
+    return DataError(f"there is nothing at {text}{hint}{parent}", expected=ACCEPTED, remedy=f"check the path{start}")
 
 
 def _found(path: Path) -> str:

@@ -104,12 +104,18 @@ def _read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
             rows = [row for row in csv.reader(handle, delimiter=delimiter) if row]
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is not UTF-8 text (byte {error.start})", remedy="save the table as UTF-8 CSV"
+            f"{path} is not UTF-8 text (byte {error.start})",
+            expected="a table in UTF-8",
+            remedy="save the table as UTF-8 CSV",
         ) from error
     except (OSError, csv.Error) as error:
         raise DataError(f"the table {path} cannot be read: {error}") from error
     if not rows:
-        raise DataError(f"the table {path} is empty", expected="a header line `image_path,label` and a line an image")
+        raise DataError(
+            f"the table {path} is empty",
+            expected="a header line `image_path,label` and a line for each image",
+            remedy="write one line for each image",
+        )
     names = [name.strip() for name in rows[0]]
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(names):
@@ -156,6 +162,7 @@ def _split(value: object, where: str) -> Split:
         raise DataError(
             f"{where} has the split {value!r}{did_you_mean(str(value), SPLIT_ALIASES)}",
             expected="train, val or test, or nothing",
+            remedy="correct the column split",
         )
     return split
 
@@ -166,5 +173,9 @@ def _weight(value: object, where: str) -> float:
     except ValueError:
         weight = math.nan
     if not 0 <= weight < math.inf:
-        raise DataError(f"{where} has the weight {value!r}", expected="a number from 0 up, or nothing")
+        raise DataError(
+            f"{where} has the weight {value!r}",
+            expected="a number from 0 up, or nothing",
+            remedy="correct the column weight",
+        )
     return weight
