@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import zipfile
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,10 @@ class GoldenSamples:
                     for index in range(len(ids))
                 )
                 return cls(ids=ids, images=images, pixels=arrays["pixels"], probabilities=arrays["probabilities"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise CorruptBundleError(f"{path} cannot be read: {error}", remedy=_COPY_AGAIN) from error
+        except Exception as error:  # a damaged archive raises what zipfile, zlib, struct or NumPy happen to
+            raise CorruptBundleError(
+                f"{path} cannot be read: {error}", expected="an .npz archive of golden samples", remedy=_COPY_AGAIN
+            ) from error
 
 
 _COPY_AGAIN = "copy the bundle again from where it was made, or train again"
@@ -269,11 +271,17 @@ def _read_record(path: Path) -> BundleRecord:
         fields["preprocess"] = Preprocess.from_dict(fields["preprocess"])
         fields["temperature"] = float(fields["temperature"])
         record = BundleRecord(**fields)
+        if not isinstance(record.files, dict) or not isinstance(record.architecture_arguments, dict):
+            raise TypeError("files and architecture_arguments are not JSON objects")
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise CorruptBundleError(
             f"{path} lacks or misstates a field: {error}", expected="every field of a record", remedy=_COPY_AGAIN
         ) from error
-    if len(set(record.classes)) != len(record.classes) or len(record.classes) < 2 or not record.temperature > 0:
+    if (
+        len(set(record.classes)) != len(record.classes)
+        or len(record.classes) < 2
+        or not 0 < record.temperature < math.inf
+    ):
         raise CorruptBundleError(
             f"{path} has the classes {list(record.classes)!r} and the temperature {record.temperature!r}",
             expected="two or more different class names and a temperature above zero",

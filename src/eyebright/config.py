@@ -273,7 +273,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             f"the configuration file {path} cannot be read: {reason}", expected="a YAML file in UTF-8"
         ) from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}", expected="a YAML mapping of keys to values") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+        raise ConfigError(
+            f"{path} is not valid YAML: {getattr(error, 'problem', None) or error}{where}",
+            expected="a YAML mapping of keys to values",
+        ) from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__}", expected="a YAML mapping of keys to values")
     return content

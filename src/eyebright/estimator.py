@@ -57,7 +57,7 @@ from eyebright.evaluation.predictions import make_predictions, softmax
 from eyebright.export.onnx import export_onnx, with_temperature
 from eyebright.jobs.card import model_card
 from eyebright.jobs.environment import now, versions
-from eyebright.jobs.finish import GOLDEN_SAMPLES, _timm_config
+from eyebright.jobs.finish import GOLDEN_SAMPLES, timm_config
 from eyebright.jobs.train import assemble_config
 from eyebright.progress import Silent
 from eyebright.recipes import get_recipe
@@ -276,7 +276,7 @@ class EyebrightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state = {key: value.detach().cpu().contiguous() for key, value in self.network_.state_dict().items()}
         files = {
             WEIGHTS_FILE: save_tensors(state),
-            TIMM_CONFIG_FILE: json.dumps(_timm_config(self.network_, record), indent=2, ensure_ascii=False).encode(),
+            TIMM_CONFIG_FILE: json.dumps(timm_config(self.network_, record), indent=2, ensure_ascii=False).encode(),
             ONNX_FILE: graph,
             CARD_FILE: model_card(record, test, counts=self.split_counts_).encode(),
         }

@@ -61,7 +61,7 @@ def test_every_kind_is_told_once() -> None:
     assert len(set(kinds)) == len(kinds) >= 32
 
 
-IN_A_PROCESS = ("an unknown verb", "an unknown option", "a path with a typing error", "the budget `banana`")
+IN_A_PROCESS = ("an unknown verb", "an unknown option", "a missing image among others", "a graph that is cut off")
 
 
 @pytest.mark.parametrize("kind", IN_A_PROCESS)

@@ -13,7 +13,8 @@ def command(json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")
     """Data sets that have a name.
 
     \b
-    Example:
+    Examples:
+      eyebright datasets
       eyebright train digits --budget 1m
     """
     from eyebright.data.sources.named import NAMES

@@ -69,4 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def entry() -> None:
     """Entry point of the installed command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name may hold what the terminal's encoding lacks: show it escaped rather than fail.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(main())

@@ -31,6 +31,9 @@ def command(
         from eyebright.models.catalog import network_names
 
         names = network_names(name)
+        if not names:
+            known = did_you_mean(str(name), network_names())
+            raise UsageError(f"no network is named {name!r}{known}", expected='a name or a pattern, such as "resnet*"')
         print_json(names) if json_ else print("\n".join(names))
         return
     if name is None:

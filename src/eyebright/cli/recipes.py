@@ -13,7 +13,8 @@ def command(json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")
     """Ways to train.
 
     \b
-    Example:
+    Examples:
+      eyebright recipes
       eyebright train photos/ --recipe scratch --model resnet18
     """
     from eyebright.recipes import SUMMARIES

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 
-from eyebright.bundle import Bundle
+from eyebright.bundle import ONNX_FILE, RECORD_FILE, TIMM_CONFIG_FILE, Bundle
 from eyebright.classifier import Classifier
 from eyebright.errors import VerificationError
 from eyebright.export.onnx import PixelsToProbabilities
@@ -47,10 +49,12 @@ def verify_bundle(bundle: Bundle, *, tolerance: float = PROBABILITY_TOLERANCE) -
     """Replay the golden samples: image bytes to pixels, pixels through ONNX Runtime, pixels through torch.
 
     Raises:
-        VerificationError: a replay is out of tolerance; the message names it and how far.
+        VerificationError: the files contradict each other, or a replay is out of tolerance; the message names it and
+            how far.
     """
     golden = bundle.golden()
     classifier = Classifier(bundle)
+    _check_agreement(bundle)
     replays = []
     with_bytes = [number for number, image in enumerate(golden.images) if image is not None]
     if with_bytes:
@@ -88,6 +92,28 @@ def verify_bundle(bundle: Bundle, *, tolerance: float = PROBABILITY_TOLERANCE) -
             remedy="install the versions that bundle.json lists, or train again; do not use this bundle here",
         )
     return replays
+
+
+def _check_agreement(bundle: Bundle) -> None:
+    """Samples hold no names: exchanged class names would pass every replay."""
+    record = bundle.record
+    graph = onnx.load(bundle.file(ONNX_FILE), load_external_data=False)
+    told = {entry.key: entry.value for entry in graph.metadata_props}
+    labels = json.loads(bundle.file(TIMM_CONFIG_FILE).read_text(encoding="utf-8")).get("label_names")
+    stated = {
+        f"the classes in {ONNX_FILE}": (json.loads(told.get("classes", "null")), list(record.classes)),
+        f"the preprocessing in {ONNX_FILE}": (json.loads(told.get("preprocess", "null")), record.preprocess.as_dict()),
+        f"the temperature in {ONNX_FILE}": (told.get("temperature"), repr(record.temperature)),
+        f"the classes in {TIMM_CONFIG_FILE}": (labels, list(record.classes)),
+    }
+    for what, (there, here) in stated.items():
+        # Through JSON, which knows no tuples.
+        if there != json.loads(json.dumps(here)):
+            raise VerificationError(
+                f"{bundle.path} contradicts itself: {what}: {there!r}, in {RECORD_FILE}: {here!r}",
+                expected="files of one bundle that say the same",
+                remedy="copy the bundle again from where it was made; do not use this one",
+            )
 
 
 def _largest(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:

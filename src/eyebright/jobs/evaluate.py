@@ -160,7 +160,8 @@ def _check_labels(labels: list[str], classes: tuple[str, ...]) -> None:
     unknown = sorted(set(labels) - set(classes))
     if unknown:
         raise DataError(
-            f"{len(unknown)} labels are not classes of this classifier: {', '.join(map(repr, unknown[:5]))}",
+            f"labels that are not classes of this classifier: {', '.join(map(repr, unknown[:5]))}"
+            + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""),
             expected=f"labels among {', '.join(map(repr, classes[:20]))}{' ...' if len(classes) > 20 else ''}",
             remedy="rename the class folders or labels, or leave these images out",
         )

@@ -118,7 +118,7 @@ def finish(
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     files = {
         WEIGHTS_FILE: save_tensors(state),
-        TIMM_CONFIG_FILE: json.dumps(_timm_config(network, record), indent=2, ensure_ascii=False).encode(),
+        TIMM_CONFIG_FILE: json.dumps(timm_config(network, record), indent=2, ensure_ascii=False).encode(),
         ONNX_FILE: onnx_bytes,
         CARD_FILE: model_card(record, test, counts=manifest.counts()).encode(),
     }
@@ -172,7 +172,7 @@ def _golden_samples(rows: Any, packed: Pack, source: Source, plan: Plan, graph: 
     )
 
 
-def _timm_config(network: nn.Module, record: BundleRecord) -> dict[str, Any]:
+def timm_config(network: nn.Module, record: BundleRecord) -> dict[str, Any]:
     """`config.json` as timm and its hub layout know it; timm reads the labels and the preprocessing from it."""
     preprocess = record.preprocess
     former = getattr(network, "pretrained_cfg", None) or {}

@@ -11,6 +11,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -55,7 +56,7 @@ def network_facts(name: str) -> NetworkFacts:
         raise UsageError(
             f"unknown network {name!r}{did_you_mean(name, timm.list_models())}",
             expected="a name that timm knows, such as tf_efficientnet_lite0, resnet18 or convnext_tiny",
-            remedy="`eyebright models list \"resnet*\"` shows names",
+            remedy='`eyebright models list "resnet*"` shows names',
         )
     packaged = PACKAGED.get(name)
     if packaged is not None:
@@ -175,9 +176,10 @@ def restore_network(bundle: Bundle) -> nn.Module:
     )
     try:
         network.load_state_dict(load_file(bundle.file(WEIGHTS_FILE)))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise CorruptBundleError(
-            f"the weights in {bundle.path} are not those of {record.architecture}: {error}"
+            f"the weights in {bundle.path} are not those of {record.architecture}: {error}",
+            remedy="copy the bundle again from where it was made, or train again",
         ) from error
     return network.eval()
 

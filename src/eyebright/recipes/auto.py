@@ -104,82 +104,88 @@ def plan(context: Context) -> Plan:
     known = network_facts(name)
     batch_size = min(config.optim.batch_size, facts.images["train"])
     network = create_network(name, classes=facts.classes, pretrained=config.model.pretrained).to(context.device)
-    measured_size = known.input_size if known.fixed_size else (config.image.size or MEASURED_SIZE)
+    asked = known.input_size if known.fixed_size else config.image.size
     speeds = {}
     for share in FROZEN_SHARES:
         freeze_first_layers(network, share)
         speeds[share] = measure_speed(
-            network, size=measured_size, channels=3, batch_size=batch_size, device=context.device
+            network, size=asked or MEASURED_SIZE, channels=3, batch_size=batch_size, device=context.device
         )
-    sizes = (measured_size,) if known.fixed_size or config.image.size else SIZES
+    if asked is not None:
+        sizes: tuple[int, ...] = (asked,)
+    else:
+        sizes = SIZES if context.deadline is not None else (known.input_size,)
+    reasons = [
+        f"this machine trains {speeds[0.0].train:.0f} and classifies {speeds[0.0].infer:.0f} images a second "
+        f"with {name} at {speeds[0.0].size} px ({context.device.type})"
+    ]
     options = _options(context, speeds, sizes, config.epochs)
     best = min(options, key=lambda option: option.expected_loss)
     per_epoch = max(1, facts.images["train"] // batch_size)
-    speed = best.speed
-    reasons = [
-        f"this machine trains {speeds[0.0].train:.0f} and classifies {speeds[0.0].infer:.0f} images a second "
-        f"with {name} at {measured_size} px ({context.device.type})"
-    ]
-    if best.epochs < FEWEST_EPOCHS and config.epochs is None:
-        room = (context.seconds_left() or 0.0) - finish_seconds(facts, speed)
-        images = facts.images["train"] + 2 * facts.images["val"]
-        fitting = [
-            option
-            for option in options
-            if images / option.speed.infer + PROBE_FIT_SECONDS < room and option.size <= 224
-        ]
-        best = max(fitting or [min(options, key=lambda option: option.size)], key=lambda option: option.size)
-        speed, steps, most_steps = best.speed, 0, 0
-        reasons.append(
-            f"a linear probe on features at {best.size} px: "
-            f"fewer than {FEWEST_EPOCHS:g} epochs of fine-tuning would fit"
-        )
+    if config.epochs == 0 or (best.epochs < FEWEST_EPOCHS and config.epochs is None):
+        best, steps, most_steps = _largest_for_a_probe(options, context), 0, 0
+        why = "as asked" if config.epochs == 0 else f"fewer than {FEWEST_EPOCHS:g} epochs of fine-tuning would fit"
+        reasons.append(f"a linear probe on features at {best.size} px, no fine-tuning: {why}")
     else:
-        most = config.epochs if config.epochs is not None else MOST_EPOCHS
-        most_steps = most * per_epoch
-        steps = min(most_steps, max(0, round(best.epochs * per_epoch)))
+        most_steps = (config.epochs or MOST_EPOCHS) * per_epoch
+        steps = min(most_steps, max(1, round(best.epochs * per_epoch)))
         what = "the whole network" if best.frozen_share == 0 else f"the last {1 - best.frozen_share:.0%} of the layers"
-        reasons.append(
-            f"a linear probe first, then fine-tuning of {what} at {best.size} px "
-            f"for about {steps / per_epoch:.1f} epochs"
-        )
+        epochs = steps / per_epoch
+        reasons.append(f"a linear probe, then fine-tuning of {what} at {best.size} px for about {epochs:.1f} epochs")
         if config.augment.mixup is None:
             # Mixup keeps long training from memorising; in a few epochs it only slows learning (docs/log.md).
-            mixup = MIXUP if steps / per_epoch >= MIXUP_EPOCHS else 0.0
+            mixup = MIXUP if epochs >= MIXUP_EPOCHS else 0.0
             config = config.model_copy(update={"augment": config.augment.model_copy(update={"mixup": mixup})})
             reasons.append(f"mixup {mixup:g}" if mixup else f"no mixup: it pays from about {MIXUP_EPOCHS} epochs")
-    shown = facts.side if facts.side < best.size else None
-    if shown:
-        reasons.append(
-            f"images of {shown} px are enlarged to {best.size} px: the pretrained features work better there"
-        )
-    preprocess = Preprocess(
-        size=best.size,
-        resize=config.image.resize or "squash",
-        resize_to=round(best.size / config.image.crop_share) if config.image.resize == "crop" else 0,
-        interpolation=config.image.interpolation,
-        mean=known.mean,
-        std=known.std,
-    )
-    epoch_seconds, evaluation_seconds = facts.images["train"] / speed.train, facts.images["val"] / speed.infer
-    # Evaluations get about a tenth of the time; the last epoch is always evaluated.
-    every = max(1, min(5, round(10 * evaluation_seconds / max(epoch_seconds, 1e-9))))
+    if facts.side < best.size:
+        reasons.append(f"images of {facts.side} px are enlarged: the pretrained features work better at {best.size} px")
     return Plan(
         architecture=name,
         architecture_arguments={},
         pretrained=config.model.pretrained,
         licence=known.licence if config.model.pretrained else "none: trained from random weights",
-        preprocess=preprocess,
+        preprocess=Preprocess(
+            size=best.size,
+            resize=config.image.resize or "squash",
+            resize_to=round(best.size / config.image.crop_share) if config.image.resize == "crop" else 0,
+            interpolation=config.image.interpolation,
+            mean=known.mean,
+            std=known.std,
+        ),
         probe=True,
         steps=steps,
         most_steps=most_steps,
         frozen_share=best.frozen_share,
         fixed_statistics=config.model.pretrained,
-        evaluate_every=every * per_epoch,
-        finish_seconds=finish_seconds(facts, speed),
+        evaluate_every=_epochs_between_evaluations(best, context) * per_epoch,
+        finish_seconds=finish_seconds(facts, best.speed),
         config=config,
         reasons=tuple(reasons),
     )
+
+
+def _largest_for_a_probe(options: list[Option], context: Context) -> Option:
+    """The largest size up to 224 at which the features can be computed in the time that is left, else the smallest."""
+    facts, left = context.facts, context.seconds_left()
+    images = facts.images["train"] + 2 * facts.images["val"]
+
+    def fits(option: Option) -> bool:
+        needed = images / option.speed.infer + PROBE_FIT_SECONDS + finish_seconds(facts, option.speed)
+        return left is None or needed < left
+
+    fitting = [option for option in options if option.size <= 224 and fits(option)]
+    if fitting:
+        return max(fitting, key=lambda option: option.size)
+    return min(options, key=lambda option: option.size)
+
+
+def _epochs_between_evaluations(option: Option, context: Context) -> int:
+    """Under a budget, evaluations get about a tenth of the time; without one, nothing may depend on the clock."""
+    if context.deadline is None:
+        return 1
+    images = context.facts.images
+    epoch_seconds, evaluation_seconds = images["train"] / option.speed.train, images["val"] / option.speed.infer
+    return max(1, min(5, round(10 * evaluation_seconds / epoch_seconds)))
 
 
 def _with_scratch_defaults(config: TrainConfig) -> TrainConfig:
