@@ -66,9 +66,8 @@ def test_kill_while_writing_leaves_the_former_content(tmp_path: Path) -> None:
         "with replacing_file(sys.argv[1]) as t:\n"
         " t.write_text('half of')\n print('ready', flush=True)\n time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
     assert path.read_text() == "before"

@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def test_a_bundle_written_again_is_the_same(trained_run: Path, tmp_path: Path) -
     first = read_bundle(trained_run)
     assert first.path == trained_run / "bundle"
     files = {name: first.file(name).read_bytes() for name in REQUIRED_FILES if name != GOLDEN_FILE}
-    second = write_bundle(tmp_path / "again", dataclasses.replace(first.record, files={}), files=files, golden=first.golden())
+    second = write_bundle(
+        tmp_path / "again", dataclasses.replace(first.record, files={}), files=files, golden=first.golden()
+    )
     assert read_bundle(tmp_path / "again") == second
     assert {**second.record.as_dict(), "files": {}} == {**first.record.as_dict(), "files": {}}
     assert second.golden().ids == first.golden().ids
@@ -83,12 +86,17 @@ def test_a_bundle_works_where_it_was_copied_to(bundle: Path, trained_run: Path) 
     np.testing.assert_allclose(expected, golden.probabilities, atol=1e-6)
 
 
-DAMAGES = {
-    "a flipped bit": lambda content: content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :],
+def with_flipped_bit(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "a flipped bit": with_flipped_bit,
     "cut off": lambda content: content[:-1],
     "something behind it": lambda content: content + b"\n",
     "empty": lambda content: b"",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REQUIRED_FILES)

@@ -41,7 +41,9 @@ def test_one_image_gives_one_prediction(classifier: Classifier, paths: list[Path
     assert isinstance(prediction, Prediction)
     assert tuple(prediction.probabilities) == classifier.classes == ("angle-0", "angle-1", "angle-2")
     assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
-    assert prediction.probability == prediction.probabilities[prediction.label] == max(prediction.probabilities.values())
+    assert (
+        prediction.probability == prediction.probabilities[prediction.label] == max(prediction.probabilities.values())
+    )
     assert prediction.source == str(paths[0])
     assert prediction.top(2)[0] == (prediction.label, prediction.probability)
     assert [name for name, _ in prediction.top(99)] == sorted(

@@ -243,7 +243,7 @@ def read_bundle(folder: str | Path) -> Bundle:
 def _read_record(path: Path) -> BundleRecord:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CorruptBundleError(
             f"{path} cannot be read: {error}", expected="the JSON record of a bundle", remedy=_COPY_AGAIN
         ) from error

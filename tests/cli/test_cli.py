@@ -23,7 +23,19 @@ from eyebright.cli.main import VERBS, main
 from eyebright.decode import STATUSES
 
 ENTRY = [sys.executable, "-c", "from eyebright.cli.main import entry; entry()"]
-HEAVY = ("torch", "timm", "torchvision", "numpy", "PIL", "pyarrow", "onnxruntime", "sklearn", "pydantic", "typer", "rich")
+HEAVY = (
+    "torch",
+    "timm",
+    "torchvision",
+    "numpy",
+    "PIL",
+    "pyarrow",
+    "onnxruntime",
+    "sklearn",
+    "pydantic",
+    "typer",
+    "rich",
+)
 
 
 def loaded_after(code: str, names: tuple[str, ...]) -> list[str]:
@@ -145,7 +157,9 @@ def test_predictions_as_json(trained_run: Path, photos: Path, capsys: pytest.Cap
         assert len(answer["id"]) == 32
         assert set(answer["probabilities"]) == {"angle-0", "angle-1", "angle-2"}
         assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-        assert answer["probabilities"][answer["label"]] == answer["probability"] == max(answer["probabilities"].values())
+        assert (
+            answer["probabilities"][answer["label"]] == answer["probability"] == max(answer["probabilities"].values())
+        )
 
 
 def test_predictions_as_csv_are_those_of_json(
@@ -199,14 +213,17 @@ def test_text_shows_as_many_classes_as_were_asked_for(
     assert lines[1].startswith(f"{photos}/数字 1.png: angle-")
 
 
-def test_evaluate_report_and_verify_as_json(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_report_and_verify_as_json(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = Path(shutil.copytree(trained_run, tmp_path / "runs" / "stripes"))
     result = told_json(["evaluate", run, trained_run.parents[1] / "stripes", "--allow-bad", "5%"], capsys)
     assert set(result["seen_left_out"]) == {"train", "val"}
     assert result["metrics"]["images"] == result["own_test_images"] > 0
-    assert result["metrics"]["accuracy"]["value"] == json.loads((run / "metrics.json").read_text())["test"]["accuracy"][
-        "value"
-    ]
+    assert (
+        result["metrics"]["accuracy"]["value"]
+        == json.loads((run / "metrics.json").read_text())["test"]["accuracy"]["value"]
+    )
     assert [entry["source"] for entry in result["ledger"]] == ["angle-0/broken.png"]
     assert (Path(result["folder"]) / "metrics.json").is_file()
     report = told_json(["report", run], capsys)
@@ -267,7 +284,9 @@ def test_a_reader_that_goes_away_is_no_error(trained_run: Path) -> None:
 
 def test_head_takes_what_it_wants(trained_run: Path) -> None:
     images = trained_run.parents[1] / "stripes"
-    command = f'{sys.executable} -c "{ENTRY[2]}" predict {trained_run} {images} --csv | head -n 1; echo ${{PIPESTATUS[@]}}'
+    command = (
+        f'{sys.executable} -c "{ENTRY[2]}" predict {trained_run} {images} --csv | head -n 1; echo ${{PIPESTATUS[@]}}'
+    )
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     header, statuses = result.stdout.splitlines()
     assert header == "source,id,status,reason,label,probability,angle-0,angle-1,angle-2"

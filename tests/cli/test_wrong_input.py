@@ -107,12 +107,15 @@ def test_an_interrupt_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 MOUNTS = {
-    "a read-only file system": ("mount --bind {runs} {runs} && mount -o remount,bind,ro {runs}", "Read-only file system"),
+    "a read-only file system": (
+        "mount --bind {runs} {runs} && mount -o remount,bind,ro {runs}",
+        "Read-only file system",
+    ),
     "a full file system": ("mount -t tmpfs -o size=16k eyebright {runs}", "the disk is full"),
 }
 
 
-@pytest.mark.parametrize("mount, told", MOUNTS.values(), ids=list(MOUNTS))
+@pytest.mark.parametrize(("mount", "told"), MOUNTS.values(), ids=list(MOUNTS))
 def test_a_file_system_that_takes_nothing(mount: str, told: str, stripes: Path, tmp_path: Path) -> None:
     """A real one, in a mount namespace that ends with the process."""
     runs = tmp_path / "runs"
@@ -123,7 +126,8 @@ def test_a_file_system_that_takes_nothing(mount: str, told: str, stripes: Path, 
     if shutil.which("unshare") is None or subprocess.run(tried, capture_output=True, check=False).returncode:
         pytest.skip("this machine does not let a process mount a file system of its own")
     entry = f'{sys.executable} -c "from eyebright.cli.main import entry; entry()"'
-    command = f"{mounted} && {entry} train {stripes} --recipe scratch --epochs 1 --output {runs}; code=$?; find {runs}; exit $code"
+    train = f"{entry} train {stripes} --recipe scratch --epochs 1 --output {runs}"
+    command = f"{mounted} && {train}; code=$?; find {runs}; exit $code"
     result = subprocess.run([*inside, command], capture_output=True, text=True, check=False)
     assert result.returncode == 7
     assert told in result.stderr

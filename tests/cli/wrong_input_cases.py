@@ -186,7 +186,7 @@ def _read_only(*arguments: Any, **options: Any) -> None:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-# --- what is given as data ---------------------------------------------------------------------------------------
+# What is given as data.
 
 
 @case(
@@ -359,8 +359,10 @@ def _(place: Place) -> Sequence[str | Path]:
     leaves_run=True,
 )
 def _(place: Place) -> Sequence[str | Path]:
+    photos = place.images(each=20)
     content = _jpeg()
-    return ["train", place.with_file("photo.jpg", content[: len(content) // 2]), *SCRATCH, "--output", place.folder]
+    (photos / "cat" / "photo.jpg").write_bytes(content[: len(content) // 2])
+    return ["train", photos, *SCRATCH, "--output", place.folder]
 
 
 @case(
@@ -531,7 +533,7 @@ def _(place: Place) -> Sequence[str | Path]:
     return ["train", "fashion-mnist"]
 
 
-# --- where things are written ------------------------------------------------------------------------------------
+# Where things are written.
 
 
 @case(
@@ -569,7 +571,7 @@ def _(place: Place) -> Sequence[str | Path]:
 def _(place: Place) -> Sequence[str | Path]:
     free = shutil.disk_usage(place.folder)._replace(free=1000)
     place.patch("shutil.disk_usage", lambda path: free)
-    return ["train", place.images(), *SCRATCH, "--output", place.folder]
+    return ["train", place.images(each=20), *SCRATCH, "--output", place.folder]
 
 
 @case(
@@ -581,7 +583,7 @@ def _(place: Place) -> Sequence[str | Path]:
 )
 def _(place: Place) -> Sequence[str | Path]:
     place.patch("os.fsync", _full_disk)
-    return ["train", place.images(), *SCRATCH, "--output", place.folder]
+    return ["train", place.images(each=20), *SCRATCH, "--output", place.folder]
 
 
 @case(
@@ -594,10 +596,10 @@ def _(place: Place) -> Sequence[str | Path]:
 )
 def _(place: Place) -> Sequence[str | Path]:
     place.patch("os.environ", {**os.environ, "EYEBRIGHT_CACHE": str(place.text("file", ""))})
-    return ["train", place.images(), *SCRATCH, "--output", place.folder]
+    return ["train", place.images(each=20), *SCRATCH, "--output", place.folder]
 
 
-# --- options -----------------------------------------------------------------------------------------------------
+# Options.
 
 
 @case("no verb", code=2, received="Usage: eyebright VERB", expected="Verbs:", remedy="Examples:")
@@ -715,7 +717,7 @@ def _(place: Place) -> Sequence[str | Path]:
 def _(place: Place) -> Sequence[str | Path]:
     place.patch("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     place.patch("huggingface_hub.constants.HF_HUB_CACHE", str(place.folder / "hub"))
-    return ["train", place.images(), "--model", "resnet18", "--output", place.folder]
+    return ["train", place.images(each=20), "--model", "resnet18", "--output", place.folder]
 
 
 @case(
@@ -840,7 +842,7 @@ def _(place: Place) -> Sequence[str | Path]:
     return ["train", place.images(), "--name", "../mine", "--output", place.folder / "runs"]
 
 
-# --- bundles and runs --------------------------------------------------------------------------------------------
+# Bundles and runs.
 
 
 @case(
@@ -1024,7 +1026,7 @@ def _(place: Place) -> Sequence[str | Path]:
     return ["resume", run]
 
 
-# --- predicting and evaluating -----------------------------------------------------------------------------------
+# Predicting and evaluating.
 
 
 @case(

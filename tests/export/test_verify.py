@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
-from eyebright.bundle import GOLDEN_FILE, ONNX_FILE, RECORD_FILE, REQUIRED_FILES, TIMM_CONFIG_FILE, WEIGHTS_FILE, sha256_of
+from eyebright.bundle import (
+    GOLDEN_FILE,
+    ONNX_FILE,
+    RECORD_FILE,
+    REQUIRED_FILES,
+    TIMM_CONFIG_FILE,
+    WEIGHTS_FILE,
+    sha256_of,
+)
 from eyebright.errors import CorruptBundleError, VerificationError
 from eyebright.export.onnx import with_temperature
 from eyebright.jobs.verify import verify
@@ -66,7 +75,7 @@ def golden_pixels(bundle: Path) -> None:
 
 def weights(bundle: Path) -> None:
     tensors = load_file(bundle / WEIGHTS_FILE)
-    tensors["classifier.bias"] = tensors["classifier.bias"] + 0.5 * np.arange(3, dtype=np.float32)
+    tensors["classifier.bias"] = tensors["classifier.bias"] + 0.5 * torch.arange(3)
     save_file(tensors, bundle / WEIGHTS_FILE)
 
 
@@ -120,10 +129,8 @@ DRIFTS: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("alter, told", DRIFTS.values(), ids=list(DRIFTS))
-def test_an_altered_bundle_with_the_right_hashes_fails(
-    alter: Callable[[Path], None], told: str, bundle: Path
-) -> None:
+@pytest.mark.parametrize(("alter", "told"), DRIFTS.values(), ids=list(DRIFTS))
+def test_an_altered_bundle_with_the_right_hashes_fails(alter: Callable[[Path], None], told: str, bundle: Path) -> None:
     alter(bundle)
     reseal(bundle)
     with pytest.raises(VerificationError, match=told) as failed:
@@ -144,7 +151,7 @@ def another_mean(record: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    ("change", "told"),
     [
         (swapped_classes, "the classes in model.onnx"),
         (another_temperature, "the temperature in model.onnx"),

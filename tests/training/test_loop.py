@@ -23,7 +23,9 @@ from eyebright.training.loop import Fitted, fit, score
 
 CPU = torch.device("cpu")
 PREPROCESS = Preprocess(size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
-CONFIG = build_config({"optim": {"batch_size": 16, "learning_rate": 3e-3, "layer_decay": 1.0}, "augment": {"flip": False}})
+CONFIG = build_config(
+    {"optim": {"batch_size": 16, "learning_rate": 3e-3, "layer_decay": 1.0}, "augment": {"flip": False}}
+)
 
 
 def stripes(count: int, seed: int, weights: bool = False) -> PixelSet:
@@ -60,7 +62,7 @@ def run(
     )  # fmt: skip
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -70,7 +72,7 @@ class KillAt(BaseHook):
 
     def on_step_end(self, state: LoopState) -> None:
         if state.step == self.step:
-            raise Killed
+            raise KilledError
 
 
 def test_it_learns_what_can_be_learnt(tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_resuming_gives_the_same_weights_bit_for_bit(tmp_path: Path, killed_at: 
     whole = make_network()
     run(whole, tmp_path / "whole", steps=20, config=config)
     broken = make_network()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(broken, tmp_path / "broken", steps=20, config=config, hooks=[KillAt(killed_at)])
     resumed = make_network()
     records: list[dict[str, Any]] = []
@@ -106,7 +108,7 @@ def test_resuming_gives_the_same_weights_bit_for_bit(tmp_path: Path, killed_at: 
 def test_optimiser_moments_keep_their_place_in_memory(tmp_path: Path) -> None:
     """Channels-last weights and contiguous moments would be stepped element by wrong element."""
     config = CONFIG.model_copy(update={"checkpoint_seconds": 1e-9})
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(make_network(), tmp_path / "c", steps=20, config=config, hooks=[KillAt(8)])
     from eyebright.training.checkpoint import load_checkpoint
     from eyebright.training.optim import Average, make_optimiser
@@ -161,7 +163,7 @@ def test_a_deadline_shortens_training_and_the_rate_still_ends_at_zero(
         def on_epoch_end(self, state: LoopState, record: dict[str, Any]) -> None:
             rates.append(record["learning_rate"])
 
-    pace = Pace(deadline=time.monotonic() + 12.0, most_steps=1000, steps_between=5, every=2)
+    pace = Pace(deadline=time.monotonic() + 12.0, most_steps=1000, steps_between=5, window=8)
     fitted = run(make_network(), tmp_path / "c", steps=1000, hooks=[Listen()], pace=pace)
     assert fitted.state.step == fitted.state.total_steps < 200
     assert rates[-1] < 0.02 * max(rates)

@@ -6,6 +6,7 @@ exactly the images that it would have seen.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import queue
 import threading
@@ -104,11 +105,11 @@ class PixelSet:
 
         def hand_over(item: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | BaseException | None) -> None:
             # Never waits for good: whoever took the batches may have left, and waits for this thread.
-            while not stopped.is_set():
-                try:
-                    return ready.put(item, timeout=0.1)
-                except queue.Full:
-                    continue
+            handed = False
+            while not handed and not stopped.is_set():
+                with contextlib.suppress(queue.Full):
+                    ready.put(item, timeout=0.1)
+                    handed = True
 
         def gather_ahead() -> None:
             try:

@@ -173,7 +173,7 @@ class Manifest:
 
         Args:
             allow_bad: share of images (0 to 1) that may be unreadable, cut off, too large, missing, ...
-            for_training: also ask for two classes and enough images of each; without, labels are enough.
+            for_training: also ask for labels, two classes and enough images of each.
 
         Raises:
             BadImagesError: more bad images than `allow_bad`.
@@ -188,16 +188,25 @@ class Manifest:
                 expected="a folder for each class with images inside, or a table that names images",
             )
         self._check_bad_share(images, allow_bad)
+        if for_training:
+            self.check_labels()
+            self._check_classes()
+
+    def check_labels(self) -> None:
+        """Raise when no image has a label.
+
+        Raises:
+            DataError: saying where labels come from.
+        """
+        statuses = Counter(self.table["status"].to_pylist())
         if statuses["unlabelled"] and not statuses["ok"]:
             raise DataError(
-                f"none of the {images} images in {self.spec} has a label",
+                f"none of the {self.table.num_rows - statuses['stray']} images in {self.spec} has a label",
                 expected="a folder for each class, or a table with the columns image_path and label",
                 remedy="fill in the labels"
                 if self.kind in ("table", "hf-parquet")
                 else "sort the images into folders named after their classes",
             )
-        if for_training:
-            self._check_classes()
 
     def _check_bad_share(self, images: int, allow_bad: float) -> None:
         bad = [row for row in self.ledger() if row["status"] in BAD_STATUSES]

@@ -76,6 +76,7 @@ def evaluate_on(
     source = open_source(data)
     manifest = Manifest.scan(source, progress=progress)
     manifest.check(allow_bad, for_training=False)
+    manifest.check_labels()
     known = _known_splits(bundle.path.parent / "manifest.parquet", progress)
     columns: dict[str, list[Any]] = {name: [] for name in ("id", "source", "label", "split")}
     seen: dict[str, int] = {}

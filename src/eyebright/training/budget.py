@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -74,26 +75,28 @@ def _fastest(work: Callable[[], None], device: torch.device, repeats: int) -> fl
 class Pace:
     """Keeps the planned number of steps true to a deadline while training runs, and says when to evaluate.
 
+    The time of a step is the mean over the last steps, so that a machine that becomes slower or faster on the way is
+    noticed soon.
+
     Args:
         deadline: `time.monotonic()` by which training must be done, evaluation included; None changes no plan.
         most_steps: the most steps that a faster machine may make.
         steps_between: steps between two evaluations on validation.
-        every: steps between two new plans.
+        window: steps that the mean is taken over; nothing is changed before a quarter of them are done.
     """
 
-    def __init__(self, *, deadline: float | None, most_steps: int, steps_between: int, every: int = 10) -> None:
+    def __init__(self, *, deadline: float | None, most_steps: int, steps_between: int, window: int = 24) -> None:
         self.deadline = deadline
         self.most_steps = most_steps
         self.steps_between = steps_between
-        self.every = every
-        self._first_step = 0
-        self._began = time.monotonic()
-        self._last_evaluation = 0.0
-        self._all_evaluations = 0.0
+        self._recent: deque[float] = deque(maxlen=window)
+        self._fewest = max(1, window // 4)
+        self._last = time.monotonic()
+        self._evaluation_seconds = 0.0
 
-    def start(self, step: int) -> None:
-        """Begin to count time at `step`."""
-        self._first_step, self._began = step, time.monotonic()
+    def start(self) -> None:
+        """Begin to count time: now, or again after an evaluation."""
+        self._last = time.monotonic()
 
     def evaluation_due(self, step: int) -> bool:
         """Whether the end of the epoch at `step` is one to evaluate at."""
@@ -101,16 +104,15 @@ class Pace:
 
     def evaluated(self, seconds: float) -> None:
         """Take note of how long an evaluation took."""
-        self._last_evaluation = seconds
-        self._all_evaluations += seconds
+        self._evaluation_seconds = seconds
 
     def total_steps(self, step: int, planned: int) -> int:
         """How many steps there will be in all, seen after `step`; `planned` while nothing has to change."""
-        done = step - self._first_step
-        if self.deadline is None or done % self.every:
-            return planned
         now = time.monotonic()
-        seconds_per_step = (now - self._began - self._all_evaluations) / done
-        left = self.deadline - now - self._last_evaluation
-        per_step = seconds_per_step + self._last_evaluation / self.steps_between
+        self._recent.append(now - self._last)
+        self._last = now
+        if self.deadline is None or len(self._recent) < self._fewest:
+            return planned
+        left = self.deadline - now - self._evaluation_seconds
+        per_step = sum(self._recent) / len(self._recent) + self._evaluation_seconds / self.steps_between
         return max(step, min(self.most_steps, step + int(left / per_step)))

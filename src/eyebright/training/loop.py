@@ -144,7 +144,6 @@ def fit(
     former = load_checkpoint(checkpoint, modules=modules, optimiser=optimiser)
     if former is not None:
         state, best = LoopState(**former[0]["loop"]), former[1].get("best", {})
-    pace.start(state.step)
     before, began = state.seconds, time.monotonic()
     saved = began
 
@@ -158,6 +157,7 @@ def fit(
         epoch, offset = divmod(state.step, per_epoch)
         training_mode(network, fixed_statistics=fixed_statistics)
         losses: list[torch.Tensor] = []
+        pace.start()
         for batch in train.shuffled(config.optim.batch_size, seed=config.seed, epoch=epoch, first=offset):
             factor = warmup_cosine(state.step / state.total_steps, config.optim.warmup_share)
             losses.append(train_step(network, batch, optimiser, scaler, config, size, state.step, factor))

@@ -49,7 +49,7 @@ class FolderSource:
         self.kind = self._list_root()
         refuse_colliding_class_names(
             {item.label for item in self._items if item.label is not None},
-            remedy="move the images into one of the folders and remove the other",
+            remedy="move the images into one of the folders and remove the other (`mv 'OTHER'/* 'ONE'/`)",
         )
 
     def items(self) -> Iterator[Item]:
