@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eyebright.config import (
+    Part,
     SplitShares,
     TrainConfig,
     build_config,
@@ -109,19 +112,25 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> N
         read_yaml(tmp_path / "c.yaml")
 
 
+def parts(part: type[Part] = TrainConfig) -> Iterator[type[Part]]:
+    yield part
+    for field in part.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Part):
+            yield from parts(field.annotation)
+
+
 def test_every_field_is_documented() -> None:
-    """A field without a line below it in the source has no documentation."""
-    source = Path(__import__("eyebright.config", fromlist=["x"]).__file__).read_text().splitlines()
-    in_class = False
-    for number, line in enumerate(source):
-        in_class = line.startswith("class ") or (in_class and not line.startswith("def "))
-        is_field = (
-            in_class and line.startswith("    ") and ": " in line and " = " in line and not line.startswith("     ")
-        )
-        if is_field and "(" not in line.split(":")[0] and "model_config" not in line and "return" not in line:
-            after = source[number + 1].strip()
-            nested = line.split(":")[1].split("=")[0].strip().endswith("Config")
-            assert after.startswith('"""') or nested or "parse" in line, f"line {number + 1}: {line}"
+    for part in parts():
+        for name, field in part.model_fields.items():
+            nested = isinstance(field.annotation, type) and issubclass(field.annotation, Part)
+            assert nested or field.description, f"{part.__name__}.{name}"
+
+
+def test_the_documentation_page_is_made_from_this_code() -> None:
+    path = Path(__file__).resolve().parents[1] / "packaging" / "configuration_page.py"
+    names: dict[str, Any] = {"__name__": "page", "__file__": str(path)}
+    exec(path.read_text(), names)
+    assert names["PAGE"].read_text() == names["page"](), "run python packaging/configuration_page.py"
 
 
 def test_configuration_is_frozen() -> None:

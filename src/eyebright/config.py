@@ -54,7 +54,7 @@ def parse_share(text: str | float) -> float:
 class Part(BaseModel):
     """Base of all parts of the configuration: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 class SplitShares(Part):
