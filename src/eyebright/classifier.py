@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,11 @@ import onnxruntime
 from PIL import Image
 
 from eyebright.bundle import ONNX_FILE, Bundle, BundleRecord, read_bundle
-from eyebright.decode import ImageInput
+from eyebright.decode import ImageInput, UndecodableImage, read_image_file
 from eyebright.errors import CorruptBundleError, DataError
+from eyebright.identity import content_id
+
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Prediction:
         probability: its calibrated probability.
         probabilities: every class and its probability, in the order of the bundle's classes; they sum to one.
         source: path of the image, when it came from a file.
+        id: content id, to match predictions with images by; None for a Pillow image, which has no bytes of its own.
     """
 
     label: str
     probability: float
     probabilities: dict[str, float]
     source: str | None = None
+    id: str | None = None
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The most probable classes with their probabilities, best first."""
@@ -101,9 +106,10 @@ class Classifier:
     def stream(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> Iterator[Prediction]:
         """Predictions one after another, holding no more than two batches in memory."""
         for batch in _batches(images, batch_size):
-            probabilities = self.probabilities_of_pixels(self.pixels(batch))
-            for image, row in zip(batch, probabilities, strict=True):
-                yield self._prediction(row, image)
+            looked = self._in_threads(self._look, batch)
+            probabilities = self.probabilities_of_pixels(np.stack([pixels for _, pixels in looked]))
+            for image, (name, _), row in zip(batch, looked, probabilities, strict=True):
+                yield self._prediction(row, image, name)
 
     def predict_proba(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Calibrated probabilities, float32 (N, classes), columns in the order of `classes`."""
@@ -113,11 +119,26 @@ class Classifier:
 
     def pixels(self, images: Sequence[ImageInput]) -> npt.NDArray[np.uint8]:
         """The network's input before normalisation: uint8 (N, size, size, channels). Decodes in threads."""
-        preprocess = self.record.preprocess
+        return np.stack(self._in_threads(self.record.preprocess.pixels, images))
+
+    def _look(self, image: ImageInput) -> tuple[str | None, npt.NDArray[np.uint8]]:
+        """Content id and pixels of an image; a file is read once for both."""
+        content = read_image_file(image) if isinstance(image, (str, os.PathLike)) else image
+        name = None if isinstance(content, Image.Image) else content_id(content)
+        try:
+            return name, self.record.preprocess.pixels(content)
+        except UndecodableImage as error:
+            if content is image:
+                raise
+            raise UndecodableImage(
+                error.status, f"{os.fspath(image)}: {error.problem}", expected=error.expected, remedy=error.remedy
+            ) from error
+
+    def _in_threads(self, work: Callable[[ImageInput], _Result], images: Sequence[ImageInput]) -> list[_Result]:
         if len(images) == 1:
-            return preprocess.pixels(images[0])[None]
+            return [work(images[0])]
         with ThreadPoolExecutor(self._workers) as pool:
-            return np.stack(list(pool.map(preprocess.pixels, images)))
+            return list(pool.map(work, images))
 
     def probabilities_of_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Calibrated probabilities, float32 (N, classes), of pixels as `pixels` gives them."""
@@ -134,11 +155,11 @@ class Classifier:
         probabilities, logits = self._session.run(["probabilities", "logits"], {"pixels": pixels})
         return probabilities, logits
 
-    def _prediction(self, row: npt.NDArray[np.float32], image: Any) -> Prediction:
+    def _prediction(self, row: npt.NDArray[np.float32], image: Any, name: str | None) -> Prediction:
         best = int(row.argmax())
         source = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
         probabilities = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
-        return Prediction(self.classes[best], float(row[best]), probabilities, source)
+        return Prediction(self.classes[best], float(row[best]), probabilities, source, name)
 
 
 def _is_one(images: Any) -> bool:

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from eyebright.data.manifest import MANIFEST_SCHEMA, STATUSES, Manifest, content_id
+from eyebright.data.manifest import MANIFEST_SCHEMA, STATUSES, Manifest
 from eyebright.data.sources import Item, open_source
 from eyebright.errors import BadImagesError, DataError
+from eyebright.identity import content_id
 
 MakeFolder = Callable[..., Path]
 

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from eyebright.data.manifest import content_id
 from eyebright.decode import ImageInput, UndecodableImage, decode_image, inspect_image, read_image_file
 from eyebright.errors import DataError
+from eyebright.identity import content_id
 from eyebright.preprocess import Preprocess
 
 GREY_SAMPLES = 64

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
@@ -28,6 +27,7 @@ from eyebright.data.sources.base import SPLITS, Item, Source
 from eyebright.decode import DEFAULT_MAX_PIXELS, UndecodableImage, inspect_image
 from eyebright.decode import STATUSES as BAD_STATUSES
 from eyebright.errors import BadImagesError, DataError
+from eyebright.identity import content_id
 from eyebright.progress import Progress, Silent
 
 MANIFEST_VERSION = 1
@@ -64,16 +64,6 @@ class _Facts(NamedTuple):
     bytes: int | None
     status: str
     reason: str
-
-
-def content_id(content: bytes | npt.NDArray[np.uint8]) -> str:
-    """32 hexadecimal digits of the image's bytes (BLAKE2b-128); for an array, of its shape and bytes."""
-    digest = hashlib.blake2b(digest_size=16)
-    if isinstance(content, np.ndarray):
-        digest.update(f"array {content.dtype} {content.shape}\n".encode())
-        content = content.tobytes()
-    digest.update(content)
-    return digest.hexdigest()
 
 
 class Manifest:

@@ -31,10 +31,11 @@ import numpy.typing as npt
 import PIL
 
 from eyebright.atomic import explained, write_json, write_text
-from eyebright.data.manifest import Manifest, content_id
+from eyebright.data.manifest import Manifest
 from eyebright.data.sources.base import Source
 from eyebright.decode import UndecodableImage
 from eyebright.errors import DataError, StorageError
+from eyebright.identity import content_id
 from eyebright.preprocess import Preprocess
 from eyebright.progress import Progress, Silent, Task
 

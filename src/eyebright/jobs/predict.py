@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from eyebright.classifier import Classifier
-from eyebright.data.manifest import content_id
 from eyebright.data.sources import open_source
 from eyebright.data.sources.folder import IMAGE_SUFFIXES
 from eyebright.decode import UndecodableImage, read_image_file
 from eyebright.errors import did_you_mean_beside
+from eyebright.identity import content_id
 from eyebright.progress import Progress, Silent
 
 BATCH = 32

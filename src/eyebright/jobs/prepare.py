@@ -42,7 +42,7 @@ def scan(source: Source, config: TrainConfig, progress: Progress) -> Manifest:
         )
     left_out = len(manifest.ledger())
     if left_out:
-        progress.warn(f"{left_out} files are not used; the report lists each with the reason")
+        progress.warn(f"{left_out} files are not used; each is listed in the report with the reason")
     check_splits(manifest)
     return manifest
 
@@ -107,7 +107,9 @@ def pack(
     packed = pack_images(manifest, source, preprocess, progress=progress)
     if packed.failures:
         manifest = manifest.mark(packed.failures)
-        progress.warn(f"{len(packed.failures)} images could not be decoded and are not used; the report lists them")
+        progress.warn(
+            f"{len(packed.failures)} images could not be decoded and are not used; each is listed in the report"
+        )
         manifest.check(config.data.allow_bad)
         check_splits(manifest)
     return manifest, packed

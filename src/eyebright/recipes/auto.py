@@ -21,7 +21,7 @@ from eyebright.data.batches import PixelSet
 from eyebright.models.catalog import classifier_layer, create_network, network_facts
 from eyebright.preprocess import Preprocess
 from eyebright.recipes import scratch
-from eyebright.recipes.base import Context, Outcome, Plan, Recipe, train_network
+from eyebright.recipes.base import Context, DataFacts, Outcome, Plan, Recipe, train_network
 from eyebright.recipes.finish import finish_seconds
 from eyebright.recipes.probing import calibrated_loss, probe_first
 from eyebright.training.budget import Speed, measure_speed
@@ -37,7 +37,9 @@ FEWEST_EPOCHS = 2.0
 MOST_EPOCHS = 15
 SYMBOL_SIDE = 32
 EPOCHS_WITHOUT_BUDGET = 10
-PACK_IMAGES_PER_SECOND = 250.0
+PACK_BYTES = 12 * 2**30
+DECODE_SECONDS_PER_PIXEL = 5e-9
+RESIZE_SECONDS_PER_PIXEL = 26e-9
 PROBE_FIT_SECONDS = 6.0
 MIXUP = 0.2
 MIXUP_EPOCHS = 8
@@ -71,6 +73,12 @@ def _scaled(speed: Speed, size: int) -> Speed:
     return Speed(size, speed.infer * factor, speed.train * factor)
 
 
+def _packing_seconds(facts: DataFacts, size: int) -> float:
+    """Rough time to decode and resize all images on two cores (benchmarks/packing.py); photos are taken for 4:3."""
+    pixels = DECODE_SECONDS_PER_PIXEL * facts.side**2 * 4 / 3 + RESIZE_SECONDS_PER_PIXEL * size**2
+    return sum(facts.images.values()) * pixels
+
+
 def _options(context: Context, speeds: dict[float, Speed], sizes: tuple[int, ...], epochs: int | None) -> list[Option]:
     facts, left = context.facts, context.seconds_left()
     options = []
@@ -84,7 +92,7 @@ def _options(context: Context, speeds: dict[float, Speed], sizes: tuple[int, ...
                 options.append(Option(size, share, EPOCHS_WITHOUT_BUDGET, speed))
                 continue
             train, val = facts.images["train"], facts.images["val"]
-            packing = sum(facts.images.values()) / PACK_IMAGES_PER_SECOND
+            packing = _packing_seconds(facts, size)
             probing = (train + 2 * val) / speed.infer + PROBE_FIT_SECONDS
             room = left - packing - probing - finish_seconds(facts, speed)
             options.append(
@@ -115,6 +123,8 @@ def plan(context: Context) -> Plan:
         sizes: tuple[int, ...] = (asked,)
     else:
         sizes = SIZES if context.deadline is not None else (known.input_size,)
+        fitting = tuple(size for size in sizes if 3 * size**2 * sum(facts.images.values()) <= PACK_BYTES)
+        sizes = fitting or sizes[-1:]
     reasons = [
         f"this machine trains {speeds[0.0].train:.0f} and classifies {speeds[0.0].infer:.0f} images a second "
         f"with {name} at {speeds[0.0].size} px ({context.device.type})"

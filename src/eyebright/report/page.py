@@ -173,8 +173,9 @@ def _plan(content: ReportContent) -> dict[str, Any]:
         for index, (name, seconds) in enumerate(content.timings.items())
     ]
     return {
-        "summary": content.summary,
-        "plan": content.plan,
+        # The last thing that was decided is the first that a reader wants to know.
+        "summary": [wording.sentence(text) for text in reversed(content.summary)],
+        "plan": [wording.sentence(text) for text in content.plan],
         "stages": stages,
         "wall": wall,
         "budget": budget,

@@ -15,6 +15,12 @@ NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 _CONFIDENT = 0.9
 
 
+def sentence(text: str) -> str:
+    """A line of a log as a sentence: a capital letter before it and a full stop behind it."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
 def percent(share: float, digits: int = 1) -> str:
     """0.8239 as `82.4 %`; never rounded up to 100 % nor down to 0 %."""
     shown = f"{100 * share:.{digits}f}"

@@ -79,14 +79,16 @@ def soft_cross_entropy(
 ) -> torch.Tensor:
     """Mean over the batch of weighted cross-entropy against soft targets (B, K) with label smoothing."""
     losses = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction="none")
-    return (losses * weights).sum() / weights.sum()
+    # A batch whose images all have weight zero teaches nothing; dividing by zero would make it NaN.
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-12)
 
 
 def train_step(
     network: nn.Module, batch: Batch, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler,
     config: TrainConfig, size: int, step: int, factor: float,
 ) -> torch.Tensor:  # fmt: skip
-    """One step: augment, forward, loss, backward, clip, update. Returns the loss, still on the device.
+    """One step: augment, forward, loss, backward, clip, update. Returns the loss, still on the device; NaN also when a
+    gradient is not finite.
 
     On a CPU a loss or gradient that is not finite raises before any weight moves.
     """
@@ -109,7 +111,10 @@ def train_step(
         group["lr"] = group["peak"] * factor
     scaler.step(optimiser)
     scaler.update()
-    return loss.detach()
+    if scaler.is_enabled():
+        return loss.detach()  # the scaler leaves out steps whose gradients overflow, as it should
+    # A gradient that is not finite shows in the returned value too, without waiting for the device here.
+    return loss.detach() + 0.0 * norm.detach()
 
 
 def fit(
@@ -174,6 +179,7 @@ def fit(
             if stopped or state.step >= state.total_steps:
                 break
             if time.monotonic() - saved > config.checkpoint_seconds:
+                check_finite(losses[-1], state.step)  # a checkpoint only ever holds good weights
                 save()
                 saved = time.monotonic()
         train_loss = torch.stack(losses).mean()
