@@ -123,13 +123,14 @@ class Classifier:
 
     def _look(self, image: ImageInput) -> tuple[str | None, npt.NDArray[np.uint8]]:
         """Content id and pixels of an image; a file is read once for both."""
-        content = read_image_file(image) if isinstance(image, (str, os.PathLike)) else image
-        name = None if isinstance(content, Image.Image) else content_id(content)
+        if isinstance(image, Image.Image):
+            return None, self.record.preprocess.pixels(image)
+        if not isinstance(image, (str, os.PathLike)):
+            return content_id(image), self.record.preprocess.pixels(image)
+        content = read_image_file(image)
         try:
-            return name, self.record.preprocess.pixels(content)
+            return content_id(content), self.record.preprocess.pixels(content)
         except UndecodableImage as error:
-            if content is image:
-                raise
             raise UndecodableImage(
                 error.status, f"{os.fspath(image)}: {error.problem}", expected=error.expected, remedy=error.remedy
             ) from error

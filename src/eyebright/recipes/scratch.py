@@ -29,7 +29,7 @@ def choose_size(config: TrainConfig, side: int, *, fixed: int | None) -> int:
         return config.image.size
     if fixed is not None:
         return fixed
-    return max(32, min(LARGEST_SIDE, -(-side // 4) * 4))
+    return max(16, min(LARGEST_SIDE, -(-side // 4) * 4))
 
 
 def plan(context: Context) -> Plan:
