@@ -46,8 +46,13 @@ def test_no_temperature_on_a_grid_is_more_likely(seed: int, count: int) -> None:
         assert loss(found) <= min(loss(t) for t in np.geomspace(*TEMPERATURE_LIMITS, 200)) + 1e-6
 
 
-def test_no_error_on_validation_is_no_reason_for_more_confidence() -> None:
-    assert fit_temperature(np.eye(3) * 2, np.arange(3)) == pytest.approx(1.0, abs=1e-4)
+@pytest.mark.parametrize("repeats", [1, 10, 200])
+@pytest.mark.parametrize("margin", [0.5, 2.0, 8.0])
+def test_without_an_error_the_confidence_ends_at_the_rule_of_succession(repeats: int, margin: float) -> None:
+    """Equally sure, all right: N right answers leave a doubt of 1 / (N + 2), however sure the network is itself."""
+    logits, labels = np.tile(np.eye(3) * margin, (repeats, 1)), np.tile(np.arange(3), repeats)
+    confidence = softmax(logits, fit_temperature(logits, labels)).max(axis=1)
+    assert confidence == pytest.approx(1 - 1 / (3 * repeats + 2), abs=1e-4)
 
 
 def test_nothing_to_fit_is_refused() -> None:

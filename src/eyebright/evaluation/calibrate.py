@@ -38,8 +38,9 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """The temperature that makes the labels most likely (Guo et al., On Calibration of Modern Neural Networks, 2017).
 
     Fit it on validation images, never on test images. It changes no prediction, only the confidence.
-    When not one image is wrong, the likelihood grows without end as the temperature falls; that is no evidence for
-    more confidence than the network shows, so the temperature is then kept at 1 or above.
+    When not one of N images is wrong, the likelihood grows without end as the temperature falls. The labels are then
+    taken with the doubt that N right answers leave, 1 / (N + 2) for the other classes together (the rule of
+    succession, as Platt 1999 smooths his targets), so that the confidence ends near 1 - 1 / (N + 2).
 
     Args:
         logits: (N, K), finite.
@@ -60,13 +61,16 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         )
     true_logits = values[np.arange(len(values)), truth]
 
+    if bool((values.argmax(axis=1) == truth).all()) and values.shape[1] > 1:
+        doubt = 1 / (len(values) + 2)
+        others = (values.sum(axis=1) - true_logits) / (values.shape[1] - 1)
+        true_logits = (1 - doubt) * true_logits + doubt * others
+
     def negative_log_likelihood(log_temperature: float) -> float:
         scale = math.exp(-log_temperature)
         return float(np.mean(logsumexp(values * scale, axis=1) - true_logits * scale))
 
     low, high = (math.log(limit) for limit in TEMPERATURE_LIMITS)
-    if bool((values.argmax(axis=1) == truth).all()):
-        low = 0.0
     found = minimize_scalar(negative_log_likelihood, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
     # The bounded search never evaluates the ends themselves.
     best = min((low, float(found.x), high), key=negative_log_likelihood)
