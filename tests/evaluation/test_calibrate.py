@@ -51,7 +51,7 @@ def test_no_temperature_on_a_grid_is_more_likely(seed: int, count: int) -> None:
 def test_without_an_error_the_confidence_ends_at_the_rule_of_succession(repeats: int, margin: float) -> None:
     """Equally sure, all right: N right answers leave a doubt of 1 / (N + 2), however sure the network is itself."""
     logits, labels = np.tile(np.eye(3) * margin, (repeats, 1)), np.tile(np.arange(3), repeats)
-    confidence = softmax(logits, fit_temperature(logits, labels)).max(axis=1)
+    confidence = softmax(logits / fit_temperature(logits, labels), axis=1).max(axis=1)
     assert confidence == pytest.approx(1 - 1 / (3 * repeats + 2), abs=1e-4)
 
 
