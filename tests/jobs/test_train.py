@@ -126,6 +126,8 @@ def test_ctrl_c_once_keeps_and_reports_what_was_learnt(stripes: Path, tmp_path: 
     assert run.environment["outcome"]["stopped"] is True
     assert "stopped before its planned end" in run.report.read_text()
     assert eyebright.load(run.path).classes == ("angle-0", "angle-1")
+    assert run.metrics["times_test_scored"] == 1
+    assert (run.checkpoint / "loop").is_dir()  # it may still be resumed; the second look at the test set is counted
 
 
 def test_ctrl_c_twice_quits_and_can_be_resumed(stripes: Path, tmp_path: Path) -> None:
