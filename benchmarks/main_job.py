@@ -135,9 +135,10 @@ def fastai_peer(rows: list[tuple[str, str, str]], seconds: float) -> dict[str, A
 
     frame = pandas.DataFrame(rows, columns=["path", "label", "split"])
     learning = frame[frame.split != "test"].assign(is_valid=frame.split == "val")
+    looks = [*aug_transforms(size=128), Normalize.from_stats([0.5] * 3, [0.5] * 3)]
     block = DataBlock(
         blocks=(ImageBlock, CategoryBlock), get_x=ColReader("path"), get_y=ColReader("label"),
-        splitter=ColSplitter("is_valid"), item_tfms=Resize(160), batch_tfms=[*aug_transforms(size=128), Normalize.from_stats([0.5] * 3, [0.5] * 3)],
+        splitter=ColSplitter("is_valid"), item_tfms=Resize(160), batch_tfms=looks,
     )  # fmt: skip
     loaders = block.dataloaders(learning, bs=32, num_workers=2)
     body = lite0(0)
