@@ -75,7 +75,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         data = write_stripes(root / "stripes", classes=3, images=60)
         (data / "angle-0" / "broken.png").write_bytes((data / "angle-0" / "0.png").read_bytes()[:200])
-        options = {"recipe": "scratch", "epochs": 8, "settings": ["optim.batch_size=16"], "allow_bad": "5%"}
+        options = {"recipe": "scratch", "epochs": 8, "size": 32, "settings": ["optim.batch_size=16"], "allow_bad": "5%"}
         run = train(data, output=root / "runs", name="stripes", **options)
     finally:
         if cache is None:

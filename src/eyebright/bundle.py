@@ -127,7 +127,7 @@ class GoldenSamples:
             CorruptBundleError: the file is not such an archive.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
                 ids = tuple(str(name) for name in arrays["ids"])
                 images = tuple(
                     arrays[f"image_{index}"].tobytes() if f"image_{index}" in arrays else None
