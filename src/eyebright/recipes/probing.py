@@ -80,7 +80,10 @@ def _mirroring_is_harmless(
     accuracy = f"{turned.mean():.3f} mirrored against {upright.mean():.3f} upright"
     if level < ORIENTATION_LEVEL:
         return False, f"mirroring is off: orientation carries the label (validation accuracy {accuracy})"
-    return True, f"mirroring is on: it does not change what the probe sees (validation accuracy {accuracy})"
+    return (
+        True,
+        f"mirroring is on: the probe is not significantly worse on mirrored images (validation accuracy {accuracy})",
+    )
 
 
 def _save_probe(folder: Path, probe: Probe, flip: bool, reasons: list[str]) -> None:
