@@ -45,9 +45,12 @@ MANIFEST_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("reason", pa.string()),  # empty when the status is ok
         ("weight", pa.float64()),
+        ("superclass", pa.string()),  # the class above the label; null where the source knows of none
     ]
 )
-STATUSES = ("ok", *BAD_STATUSES, "stray", "duplicate", "conflicting-labels", "unlabelled")
+STATUSES = (
+    "ok", *BAD_STATUSES, "stray", "duplicate", "conflicting-labels", "unlabelled", "dropped", "quarantined",
+)  # fmt: skip
 MIN_IMAGES_PER_CLASS = 3
 
 _METADATA_KEY = b"eyebright"
@@ -341,9 +344,10 @@ def _build_table(source: Source, items: list[Item], facts: list[_Facts]) -> pa.T
         "height": [fact.height for fact in facts] + padding,
         "format": [fact.format for fact in facts] + padding,
         "bytes": [fact.bytes for fact in facts] + padding,
-        "status": [fact.status for fact in facts] + ["stray"] * len(strays),
+        "status": [fact.status for fact in facts] + [stray.status for stray in strays],
         "reason": [fact.reason for fact in facts] + [stray.reason for stray in strays],
         "weight": [1.0 if item.weight is None else item.weight for item in items] + [1.0] * len(strays),
+        "superclass": [item.superclass for item in items] + padding,
     }
     table = pa.table(columns, schema=MANIFEST_SCHEMA)
     extra_names = dict.fromkeys(name for item in items for name in item.extra)

@@ -42,6 +42,7 @@ class Item:
         split: the split that the source gives it, or None.
         group: images of one group go to one split; None leaves it alone.
         weight: how much it counts in training; None means 1.
+        superclass: the class above the label, in a hierarchy of two levels; None where there is none.
         extra: further columns of the user's.
     """
 
@@ -50,15 +51,23 @@ class Item:
     split: Split | None = None
     group: str | None = None
     weight: float | None = None
+    superclass: str | None = None
     extra: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stray:
-    """Something beside the images that is not used, and why."""
+    """Something that is not used, and why.
+
+    Attributes:
+        source: where it is.
+        reason: why it is not used, in words.
+        status: `stray` for what is no image of a class; `dropped` or `quarantined` for what a plan took out.
+    """
 
     source: str
     reason: str
+    status: Literal["stray", "dropped", "quarantined"] = "stray"
 
 
 class Source(Protocol):
