@@ -7,6 +7,8 @@ from pathlib import Path
 from eyebright.config import Part, TrainConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+# Keys without a default that no recipe fills in.
+NOT_OF_THE_RECIPE = ("epochs", "superclass")
 HEAD = """\
 # Configuration
 
@@ -31,7 +33,8 @@ def _section(part: type[Part], prefix: str) -> list[str]:
     lines = [f"\n## {title}\n\n{summary}| key | default | meaning |\n|---|---|---|\n"]
     for name, field in fields:
         if name not in nested:
-            default = "decided by the recipe" if field.default is None and name != "epochs" else f"`{field.default}`"
+            by_recipe = field.default is None and name not in NOT_OF_THE_RECIPE
+            default = "decided by the recipe" if by_recipe else f"`{field.default}`"
             meaning = " ".join((field.description or "").split())
             lines.append(f"| `{prefix}{name}` | {default} | {meaning} |\n")
     for name, field in nested.items():

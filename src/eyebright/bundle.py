@@ -63,6 +63,7 @@ class BundleRecord:
         created: time of writing, ISO 8601, UTC.
         conformal: thresholds of prediction sets, when calibrated.
         out_of_distribution: reference of the out-of-distribution score, when fitted.
+        superclasses: the class above every class; empty when the data has one level of classes.
         files: SHA-256 of every other file of the bundle; filled while writing.
         format, format_version: what kind of record this is.
     """
@@ -80,6 +81,7 @@ class BundleRecord:
     created: str
     conformal: dict[str, Any] | None = None
     out_of_distribution: dict[str, Any] | None = None
+    superclasses: dict[str, str] = dataclasses.field(default_factory=dict)
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     format: str = FORMAT_NAME
     format_version: int = FORMAT_VERSION
@@ -270,6 +272,7 @@ def _read_record(path: Path) -> BundleRecord:
         fields["classes"] = tuple(_strings(fields["classes"]))
         fields["preprocess"] = Preprocess.from_dict(fields["preprocess"])
         fields["temperature"] = float(fields["temperature"])
+        _check_superclasses(fields.get("superclasses", {}), fields["classes"])
         record = BundleRecord(**fields)
         if not isinstance(record.files, dict) or not isinstance(record.architecture_arguments, dict):
             raise TypeError("files and architecture_arguments are not JSON objects")
@@ -288,6 +291,14 @@ def _read_record(path: Path) -> BundleRecord:
             remedy=_COPY_AGAIN,
         )
     return record
+
+
+def _check_superclasses(values: Any, classes: Sequence[str]) -> None:
+    if not isinstance(values, dict) or not all(isinstance(name, str) and name for name in values.values()):
+        raise TypeError(f"superclasses are {values!r}")
+    if values and set(values) != set(classes):
+        odd = sorted(set(values) ^ set(classes))
+        raise ValueError(f"superclasses and classes differ in {', '.join(map(repr, odd[:5]))}")
 
 
 def _strings(values: Sequence[Any]) -> list[str]:

@@ -36,6 +36,8 @@ class Prediction:
         probabilities: every class and its probability, in the order of the bundle's classes; they sum to one.
         source: path of the image, when it came from a file.
         id: content id, to match predictions with images by; None for a Pillow image, which has no bytes of its own.
+        superclass: the class above `label`; None for a classifier with one level of classes.
+        superclass_probability: the probabilities of all classes of that superclass together.
     """
 
     label: str
@@ -43,6 +45,8 @@ class Prediction:
     probabilities: dict[str, float]
     source: str | None = None
     id: str | None = None
+    superclass: str | None = None
+    superclass_probability: float | None = None
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The most probable classes with their probabilities, best first."""
@@ -69,6 +73,12 @@ class Classifier:
         except Exception as error:  # ONNX Runtime raises its own family, without a common public base
             raise CorruptBundleError(f"{bundle.file(ONNX_FILE)} is not a graph that runs here: {error}") from error
         self._workers = min(8, os.cpu_count() or 1)
+        above = bundle.record.superclasses
+        names = bundle.record.classes
+        # For every class, the indices of the classes that share its superclass.
+        self._siblings = [
+            [row for row, other in enumerate(names) if above[other] == above[name]] for name in names if above
+        ]
 
     @property
     def record(self) -> BundleRecord:
@@ -156,11 +166,29 @@ class Classifier:
         probabilities, logits = self._session.run(["probabilities", "logits"], {"pixels": pixels})
         return probabilities, logits
 
+    def superclass(self, row: npt.NDArray[np.float32]) -> tuple[str | None, float | None]:
+        """The superclass of the most probable class, and the probability of all its classes together.
+
+        It is never another superclass than that of the predicted class, even where several less probable classes of
+        another one weigh more together: an answer must not contradict itself.
+
+        Args:
+            row: probabilities of one image, (classes,).
+        """
+        if not self._siblings:
+            return None, None
+        best = int(row.argmax())
+        return self.record.superclasses[self.classes[best]], min(1.0, float(row[self._siblings[best]].sum()))
+
     def _prediction(self, row: npt.NDArray[np.float32], image: Any, name: str | None) -> Prediction:
         best = int(row.argmax())
         source = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
         probabilities = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
-        return Prediction(self.classes[best], float(row[best]), probabilities, source, name)
+        above, above_probability = self.superclass(row)
+        return Prediction(
+            self.classes[best], float(row[best]), probabilities, source, name,
+            superclass=above, superclass_probability=above_probability,
+        )  # fmt: skip
 
 
 def _is_one(images: Any) -> bool:

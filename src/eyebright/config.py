@@ -101,6 +101,9 @@ class DataConfig(Part):
     """Share of unreadable images up to which training goes on without them."""
     max_pixels: int = Field(100_000_000, gt=0)
     """Images with more pixels than this are listed as too large and not decoded."""
+    superclass: str | None = None
+    """Where the class above every class comes from: `folders` (`animal/dog/1.jpg`), `column:NAME`, or a YAML file with
+    lines `superclass: [class, class]`; left out, there are no superclasses."""
 
 
 class ImageConfig(Part):

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from eyebright.data import fingerprint, listing
 from eyebright.data.manifest import MANIFEST_SCHEMA, STATUSES, Manifest
 from eyebright.data.sources import Item, open_source
 from eyebright.errors import BadImagesError, DataError
@@ -129,6 +135,105 @@ def test_the_fingerprint_follows_content_label_and_split_only(make_folder: MakeF
     relabelled = Manifest.scan(open_source(make_folder({"cat/1.png": 2, "dog/2.png": 1}, name="three")))
     assert one.fingerprint() == renamed.fingerprint() != relabelled.fingerprint()
     assert one.replace(split=["train", "test"]).fingerprint() != one.fingerprint()
+
+
+Line = tuple[str, str | None, str | None]  # id, label, split
+
+texts = st.text(max_size=6) | st.sampled_from(['"', "\\", "\n", "\x7f", "è", "🌹", "null", "rose"])
+lines = st.lists(
+    st.tuples(texts, st.none() | texts, st.none() | st.sampled_from(["train", "val", "test"])), max_size=30
+)
+
+
+def manifest_of(rows: list[Line], cuts: list[int] | None = None) -> Manifest:
+    """Used rows; the columns are cut into chunks before the rows at `cuts`."""
+    table = pa.Table.from_pylist(
+        [{"id": i, "label": label, "split": split, "status": "ok"} for i, label, split in rows], schema=MANIFEST_SCHEMA
+    )
+    bounds = [0, *sorted(cuts or []), len(rows)]
+    chunked = pa.concat_tables([table.slice(a, b - a) for a, b in itertools.pairwise(bounds)])
+    return Manifest(chunked, classes=(), spec="test", kind="folder")
+
+
+def naive_fingerprint(rows: list[Line]) -> str:
+    written = sorted(json.dumps(list(row), ensure_ascii=False) for row in rows)
+    return hashlib.blake2b("\n".join(written).encode(), digest_size=16).hexdigest()
+
+
+@given(rows=lines, order=st.randoms(), data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_the_fingerprint_is_that_of_the_sorted_lines(rows: list[Line], order: Any, data: st.DataObject) -> None:
+    shuffled = list(rows)
+    order.shuffle(shuffled)
+    cuts = data.draw(st.lists(st.integers(0, len(rows)), max_size=4))
+    part = data.draw(st.integers(1, 40))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprint, "_PART_ROWS", part)
+        assert manifest_of(shuffled, cuts).fingerprint() == naive_fingerprint(rows)
+
+
+def test_the_fingerprint_is_the_same_on_every_machine() -> None:
+    # Recorded once: runs of different versions and machines are compared by it.
+    rows: list[Line] = [
+        ("00f1", "rose", "train"),
+        ("00f0", "tulip", "test"),
+        ("00f0", "tulip", "train"),
+        ("ff00", "gänseblümchen", "val"),
+        ("a0b0", 'the "other" one', "train"),
+    ]
+    assert manifest_of(rows).fingerprint() == "8422ec740b81a7ed1f914df91b287ce6"
+    assert manifest_of(rows[::-1], [2]).fingerprint() == "8422ec740b81a7ed1f914df91b287ce6"
+    assert manifest_of([]).fingerprint() == "cae66941d9efbd404e4d88758ea67670"  # BLAKE2b-128 of nothing
+
+
+@given(order=st.randoms(), chunk=st.integers(1, 7), batch=st.integers(1, 9))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_neither_file_order_nor_chunks_change_the_used_images(
+    encode: Callable[..., bytes], memory_source: Callable[..., Any], order: Any, chunk: int, batch: int
+) -> None:
+    # Images 0 and 1 have copies, 2 has one with another label, 3 is broken.
+    contents = {f"{n}.png": encode(n) for n in range(8)} | {f"{n}b.png": encode(n) for n in range(3)}
+    contents["3.png"] = b"broken"
+    labels = {name: "ab"[int(name[0]) % 2] for name in contents} | {"2b.png": "b"}
+    names = sorted(contents)
+    straight = Manifest.scan(memory_source(items=[Item(name, labels[name]) for name in names], contents=contents))
+    order.shuffle(names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eyebright.data.probing._THREAD_CHUNK_IMAGES", chunk)
+        patch.setattr(listing, "_BATCH_ROWS", batch)
+        mixed = Manifest.scan(memory_source(items=[Item(name, labels[name]) for name in names], contents=contents))
+    assert mixed.fingerprint() == straight.fingerprint()
+    assert sorted(mixed.ok["id"].to_pylist()) == sorted(straight.ok["id"].to_pylist())
+    assert mixed.counts() == straight.counts() == {"all": {"a": 3, "b": 3}}
+    assert mixed.table["source"].to_pylist() == names
+
+
+user_values = st.none() | st.booleans() | st.integers(-5, 2**70) | st.floats(allow_nan=False) | st.text(max_size=3)
+
+
+@given(
+    values=st.lists(user_values, max_size=20) | st.lists(st.none() | st.integers(0, 9), max_size=20),
+    batch=st.integers(1, 6),
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_type_of_a_users_column_does_not_depend_on_batches(
+    memory_source: Callable[..., Any], values: list[Any], batch: int
+) -> None:
+    # The first row has no such column at all.
+    items = [Item("first", "a"), *(Item(str(n), "a", extra={"id": value}) for n, value in enumerate(values))]
+    source = memory_source(items=items, contents={})
+    whole = Manifest.scan(source).table
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eyebright.data.probing._THREAD_CHUNK_IMAGES", 2)
+        patch.setattr(listing, "_BATCH_ROWS", batch)
+        assert Manifest.scan(source).table.equals(whole)
+    if values:
+        given_back = whole["user_id"].to_pylist()
+        try:
+            expected = pa.array([None, *values]).to_pylist()
+        except (pa.ArrowException, OverflowError):
+            expected = [None if value is None else str(value) for value in [None, *values]]
+        assert given_back == expected
 
 
 def test_marked_images_leave_the_used_ones(make_folder: MakeFolder) -> None:

@@ -19,6 +19,10 @@ def command(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Score images that the classifier was trained on, too.")
     ] = False,
+    superclass: Annotated[
+        str | None,
+        typer.Option(help="Where the data says its superclasses: folders, column:NAME, or a YAML file."),
+    ] = None,
     allow_bad: Annotated[str, typer.Option(help="Share of unreadable images to go on without.")] = "1%",
     json_: Annotated[bool, typer.Option("--json", help="Print all metrics as JSON.")] = False,
 ) -> None:
@@ -40,7 +44,13 @@ def command(
         )
     with progress_on_screen(quiet=json_) as progress:
         result = evaluate_on(
-            run, data, split=split, include_seen=include_seen, allow_bad=parse_share(allow_bad), progress=progress
+            run,
+            data,
+            split=split,
+            include_seen=include_seen,
+            allow_bad=parse_share(allow_bad),
+            superclass=superclass,
+            progress=progress,
         )
     if json_:
         facts = {"seen_left_out": result.seen, "own_test_images": result.test_images, "ledger": result.ledger}

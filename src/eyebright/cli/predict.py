@@ -42,8 +42,10 @@ def command(
     count = bad = 0
     first = True
     writer = csv.writer(sys.stdout)
+    above: list[str] = []
     if csv_:
-        writer.writerow(["source", "id", "status", "reason", "label", "probability", *classifier.classes])
+        above = ["superclass", "superclass_probability"] if classifier.record.superclasses else []
+        writer.writerow(["source", "id", "status", "reason", "label", "probability", *above, *classifier.classes])
     with progress_on_screen(quiet=json_ or csv_ or not sys.stdout.isatty()) as progress:
         for answer in predict(classifier, images, progress=progress):
             count += 1
@@ -60,15 +62,18 @@ def command(
                     if answer.probabilities
                     else [""] * len(classifier.classes)
                 )
-                probability = "" if answer.probability is None else f"{answer.probability:.6f}"
-                writer.writerow(
-                    [answer.source, answer.id, answer.status, answer.reason, answer.label, probability, *probabilities]
-                )
+                levels = [answer.label, _shown(answer.probability)]
+                if above:
+                    levels += [answer.superclass, _shown(answer.superclass_probability)]
+                writer.writerow([answer.source, answer.id, answer.status, answer.reason, *levels, *probabilities])
             elif answer.probabilities is None:
                 print(f"{answer.source}: {answer.status}: {answer.reason}")
             else:
                 best = sorted(answer.probabilities.items(), key=lambda pair: -pair[1])[:top]
-                print(f"{answer.source}: " + ", ".join(f"{name} {value:.1%}" for name, value in best))
+                line = f"{answer.source}: " + ", ".join(f"{name} {value:.1%}" for name, value in best)
+                if answer.superclass is not None:
+                    line += f"; {answer.superclass} {answer.superclass_probability:.1%}"
+                print(line)
             first = False
     if json_:
         print("[]" if first else "]")
@@ -79,3 +84,7 @@ def command(
             file=sys.stderr,
         )
         raise typer.Exit(3)
+
+
+def _shown(probability: float | None) -> str:
+    return "" if probability is None else f"{probability:.6f}"

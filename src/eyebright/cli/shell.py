@@ -12,19 +12,43 @@ from typing import Any
 
 import typer
 
-from eyebright.errors import EyebrightError, Interrupted, StorageError, UsageError
+from eyebright.errors import EyebrightError, Interrupted, StorageError, UsageError, did_you_mean
 from eyebright.progress import Progress
 
 EXIT_BUG = 70
+HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
 
 
-def run_verb(verb: str, command: Callable[..., None], arguments: list[str]) -> int:
+def verb_with_actions(verb: str) -> typer.Typer:
+    """A verb that takes actions, as `eyebright datasets add`: each is a command of the app that comes back."""
+    return typer.Typer(
+        name=verb,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=HELP_OPTIONS,
+        subcommand_metavar="[ACTION] [OPTIONS]",
+    )
+
+
+def run_verb(verb: str, command: Callable[..., None] | typer.Typer, arguments: list[str]) -> int:
     """Parse the arguments of a verb, run it, and return its exit code."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name=verb, no_args_is_help=False, context_settings={"help_option_names": ["--help", "-h"]})(command)
+    if isinstance(command, typer.Typer):
+        app = command
+    else:
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        app.command(name=verb, no_args_is_help=False, context_settings=HELP_OPTIONS)(command)
     as_json = "--json" in arguments
     parser = typer.main.get_command(app)
+    actions = list(getattr(parser, "commands", ()))
+    shown = f"{verb} {arguments[0]}" if arguments and arguments[0] in actions else verb
     try:
+        if actions and arguments and not arguments[0].startswith("-") and arguments[0] not in actions:
+            unknown = arguments[0]
+            raise UsageError(
+                f"there is no action {unknown!r}{did_you_mean(unknown, actions)}",
+                expected=f"one of {', '.join(actions)}",
+            )
         # Not `parser.main`: it turns an interrupt and a closed pipe into exit codes of its own.
         with parser.make_context(f"eyebright {verb}", list(arguments)) as context:
             parser.invoke(context)
@@ -32,9 +56,9 @@ def run_verb(verb: str, command: Callable[..., None], arguments: list[str]) -> i
     except typer.Exit as stop:
         return stop.exit_code
     except typer.TyperException as error:
-        return _fail(_usage_error(error), verb, as_json)
+        return _fail(_usage_error(error), shown, as_json)
     except EyebrightError as error:
-        return _fail(error, verb, as_json)
+        return _fail(error, shown, as_json)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(Interrupted("stopped by the user"), verb, as_json)
     except BrokenPipeError:

@@ -35,6 +35,10 @@ def command(
     allow_bad: Annotated[
         str | None, typer.Option(help="Share of unreadable images to go on without. Default: 1%.")
     ] = None,
+    superclass: Annotated[
+        str | None,
+        typer.Option(help="Second level of classes: folders (animal/dog/1.jpg), column:NAME, or a YAML file."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. Default: 0.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. Default: auto.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.", show_default=False)] = None,
@@ -59,6 +63,7 @@ def command(
       eyebright train photos/ --budget 5m
       eyebright train labels.csv --split 80/10/10 --seed 7
       eyebright train photos/ --recipe scratch --model resnet18 --epochs 20
+      eyebright train animals/ --superclass folders
     """
     from eyebright.jobs.train import train
 
@@ -66,7 +71,7 @@ def command(
         run = train(
             data, output=output, name=name, progress=progress, consent_download=download, started=STARTED,
             budget=budget, no_budget=no_budget, recipe=recipe, model=model, epochs=epochs, size=size, split=split,
-            allow_bad=allow_bad, seed=seed, device=device, file=config, settings=settings or (),
+            allow_bad=allow_bad, superclass=superclass, seed=seed, device=device, file=config, settings=settings or (),
         )  # fmt: skip
     from eyebright.cli.summary import describe_run, run_facts
 

@@ -2,71 +2,41 @@
 
 `Manifest.scan` reads each image once, takes the hash of its bytes as its id and looks at the header; pixels are decoded
 later, by the pack, which hands back what it could not decode (`Manifest.mark`). Rows are matched by id, never by
-position.
+position. Everything is done on whole columns, so that a million images need seconds and some hundred megabytes.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eyebright.atomic import replacing_file
-from eyebright.data.sources.base import SPLITS, Item, Source
-from eyebright.decode import DEFAULT_MAX_PIXELS, UndecodableImage, inspect_image
+from eyebright.data.codes import as_codes
+from eyebright.data.fingerprint import fingerprint
+from eyebright.data.listing import MANIFEST_SCHEMA as MANIFEST_SCHEMA
+from eyebright.data.listing import list_images
+from eyebright.data.sources.base import SPLITS, Source
+from eyebright.decode import DEFAULT_MAX_PIXELS
 from eyebright.decode import STATUSES as BAD_STATUSES
 from eyebright.errors import BadImagesError, DataError
-from eyebright.identity import content_id
-from eyebright.progress import Progress, Silent
+from eyebright.progress import Progress
 
 MANIFEST_VERSION = 1
-MANIFEST_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),  # 32 hexadecimal digits: BLAKE2b-128 of the file's bytes; null when there are none to read
-        ("source", pa.string()),
-        ("label", pa.string()),
-        ("split", pa.string()),  # null until assigned
-        ("group", pa.string()),
-        ("width", pa.int32()),  # pixels, upright; null when the header could not be read
-        ("height", pa.int32()),
-        ("format", pa.string()),
-        ("bytes", pa.int64()),
-        ("status", pa.string()),
-        ("reason", pa.string()),  # empty when the status is ok
-        ("weight", pa.float64()),
-        ("superclass", pa.string()),  # the class above the label; null where the source knows of none
-    ]
-)
 STATUSES = (
     "ok", *BAD_STATUSES, "stray", "duplicate", "conflicting-labels", "unlabelled", "dropped", "quarantined",
 )  # fmt: skip
 MIN_IMAGES_PER_CLASS = 3
 
 _METADATA_KEY = b"eyebright"
-_READ_CHUNK = 64
-
-
-class _Facts(NamedTuple):
-    """What one pass over the bytes of an image tells."""
-
-    id: str | None
-    width: int | None
-    height: int | None
-    format: str | None
-    bytes: int | None
-    status: str
-    reason: str
 
 
 class Manifest:
@@ -87,78 +57,82 @@ class Manifest:
 
     @classmethod
     def scan(
-        cls, source: Source, *, max_pixels: int = DEFAULT_MAX_PIXELS, progress: Progress | None = None
+        cls,
+        source: Source,
+        *,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        workers: int | None = None,
+        progress: Progress | None = None,
     ) -> Manifest:
-        """List every image and stray of `source`. Reads all bytes once, in threads; decodes no pixels."""
-        progress = progress or Silent()
-        items = list(source.items())
-        chunks = [items[start : start + _READ_CHUNK] for start in range(0, len(items), _READ_CHUNK)]
-        facts: list[_Facts] = []
-        # Reading waits for the disk more than it computes: a few threads more than cores keep both busy.
-        pool = ThreadPoolExecutor(max_workers=min(32, 2 * (os.cpu_count() or 1)))
-        try:
-            with progress.task("reading images", len(items)) as task:
-                for part in pool.map(lambda chunk: [_look_at(source, item, max_pixels) for item in chunk], chunks):
-                    facts += part
-                    task.advance(len(part))
-        finally:
-            pool.shutdown(cancel_futures=True)
-        facts = _resolve_labels_and_duplicates(items, facts)
+        """List every image and stray of `source`. Reads all bytes once, on all cores; decodes no pixels.
+
+        Args:
+            source: read in threads where it is small, in processes where it is large (`eyebright.data.probing`).
+            max_pixels: larger images are listed as `too-large`.
+            workers: cores to use; those that this process may use when None.
+            progress: told how many images were read.
+        """
+        table = list_images(source, max_pixels=max_pixels, workers=workers, progress=progress)
+        present = set(pc.unique(table["label"]).to_pylist()) - {None}
+        declared = [name for name in source.class_names or () if name in present]
         return cls(
-            _build_table(source, items, facts),
-            classes=_class_order(source, items),
-            spec=source.spec,
-            kind=source.kind,
+            table, classes=(*declared, *sorted(present.difference(declared))), spec=source.spec, kind=source.kind
         )
 
     @functools.cached_property
     def ok(self) -> pa.Table:
         """The rows that are used."""
-        return self.table.filter(pa.compute.equal(self.table["status"], "ok"))
+        used = self._has_status("ok")
+        return self.table if pc.all(used, min_count=0).as_py() else self.table.filter(used)
 
     def ledger(self) -> list[dict[str, str]]:
         """Source, status and reason of every row that is not used."""
-        rest = self.table.filter(pa.compute.not_equal(self.table["status"], "ok"))
-        return list(rest.select(["source", "status", "reason"]).to_pylist())
+        rest = self.table.select(["source", "status", "reason"]).filter(pc.invert(self._has_status("ok")))
+        return list(rest.to_pylist())
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Used images by split and class, every class named; before the splits are assigned, under `all`."""
-        rows = Counter(zip(self.ok["split"].to_pylist(), self.ok["label"].to_pylist(), strict=True))
+        grouped = self._used("split", "label").group_by(["split", "label"]).aggregate([([], "count_all")])
+        rows = {(row["split"], row["label"]): int(row["count_all"]) for row in grouped.to_pylist()}
         present = {split for split, _ in rows}
         names: list[str | None] = [split for split in SPLITS if split in present]
         if None in present or not present:
             names.append(None)
-        return {split or "all": {label: rows[split, label] for label in self.classes} for split in names}
+        return {split or "all": {label: rows.get((split, label), 0) for label in self.classes} for split in names}
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change when an id, label or split of a used row does; order does not matter."""
-        columns = [self.ok[name].to_pylist() for name in ("id", "label", "split")]
-        lines = sorted(json.dumps(row, ensure_ascii=False) for row in zip(*columns, strict=True))
-        return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+        return fingerprint(*self._used("id", "label", "split").columns)
 
     def leaks(self) -> int:
         """How many images are used in more than one split, byte for byte the same."""
-        splits = defaultdict(set)
-        for image, split in zip(self.ok["id"].to_pylist(), self.ok["split"].to_pylist(), strict=True):
-            splits[image].add(split)
-        return sum(len(several) > 1 for several in splits.values())
+        used = self._used("id", "split")
+        images, _ = as_codes(used["id"])
+        splits, names = as_codes(used["split"])
+        pairs = np.unique(images * (len(names) + 1) + splits + 1)
+        return int(np.count_nonzero(np.bincount(pairs // (len(names) + 1)) > 1)) if len(pairs) else 0
 
     def mark(self, failures: Mapping[str, tuple[str, str]]) -> Manifest:
         """A manifest in which the used rows with these ids have the given (status, reason)."""
         if not failures:
             return self
-        ids, statuses, reasons = (self.table[name].to_pylist() for name in ("id", "status", "reason"))
-        for row, (image, status) in enumerate(zip(ids, statuses, strict=True)):
-            if status == "ok" and image in failures:
-                statuses[row], reasons[row] = failures[image]
-        return self.replace(status=statuses, reason=reasons)
+        found = pc.index_in(self.table["id"], value_set=pa.array(list(failures), pa.string()))
+        changed = pc.and_(self._has_status("ok"), pc.is_valid(found)).combine_chunks()
+        which = found.combine_chunks().filter(changed)
+        columns = {}
+        for part, name in enumerate(("status", "reason")):
+            values = pa.array([failure[part] for failure in failures.values()], pa.string())
+            columns[name] = pc.replace_with_mask(self.table[name], changed, values.take(which))
+        return self.replace(**columns)
 
     def replace(self, **columns: Sequence[object]) -> Manifest:
-        """A manifest with these columns of `MANIFEST_SCHEMA` replaced, one value a row."""
+        """A manifest with these columns of `MANIFEST_SCHEMA` replaced, one value a row; Arrow columns as they are."""
         table = self.table
         for name, values in columns.items():
             field = MANIFEST_SCHEMA.field(name)
-            table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
+            if not isinstance(values, pa.Array | pa.ChunkedArray):
+                values = pa.array(values, field.type)
+            table = table.set_column(table.schema.get_field_index(name), field, values)
         return Manifest(table, classes=self.classes, spec=self.spec, kind=self.kind)
 
     def check(self, allow_bad: float = 0.01, *, for_training: bool = True) -> None:
@@ -172,7 +146,7 @@ class Manifest:
             BadImagesError: more bad images than `allow_bad`.
             DataError: no images, no labels, fewer than two classes, or a class with too few images.
         """
-        statuses = Counter(self.table["status"].to_pylist())
+        statuses = self._statuses
         images = self.table.num_rows - statuses["stray"]
         if images == 0:
             found = f" ({statuses['stray']} files or folders are no images)" if statuses["stray"] else ""
@@ -191,7 +165,7 @@ class Manifest:
         Raises:
             DataError: saying where labels come from.
         """
-        statuses = Counter(self.table["status"].to_pylist())
+        statuses = self._statuses
         if statuses["unlabelled"] and not statuses["ok"]:
             raise DataError(
                 f"none of the {self.table.num_rows - statuses['stray']} images in {self.spec} has a label",
@@ -202,23 +176,27 @@ class Manifest:
             )
 
     def _check_bad_share(self, images: int, allow_bad: float) -> None:
-        bad = [row for row in self.ledger() if row["status"] in BAD_STATUSES]
-        if len(bad) <= allow_bad * images:
+        count = sum(self._statuses[status] for status in BAD_STATUSES)
+        if count <= allow_bad * images:
             return
-        listed = "".join(f"\n  {row['source']}: {row['status']} ({row['reason']})" for row in bad[:5])
-        more = f"\n  and {len(bad) - 5} more" if len(bad) > 5 else ""
-        share = len(bad) / images
+        bad = self.table.filter(pc.is_in(self.table["status"], value_set=pa.array(BAD_STATUSES)))
+        listed = "".join(
+            f"\n  {row['source']}: {row['status']} ({row['reason']})"
+            for row in bad.select(["source", "status", "reason"]).slice(0, 5).to_pylist()
+        )
+        more = f"\n  and {count - 5} more" if count > 5 else ""
+        share = count / images
         # The next whole percent that lets these through, and never less than a round 5 %.
         enough = next((percent for percent in (5, 10, 20, 30, 50, 75, 100) if percent / 100 >= share), 100)
-        large = "; `--set data.max_pixels=N` reads larger ones" if any(r["status"] == "too-large" for r in bad) else ""
+        large = "; `--set data.max_pixels=N` reads larger ones" if self._statuses["too-large"] else ""
         raise BadImagesError(
-            f"{len(bad)} of {images} images ({share:.1%}) cannot be used:{listed}{more}",
+            f"{count} of {images} images ({share:.1%}) cannot be used:{listed}{more}",
             expected=f"at most {allow_bad:.0%} bad images",
             remedy=f"repair or remove them, or pass `--allow-bad {enough}%` to go on without them{large}",
         )
 
     def _check_classes(self) -> None:
-        counts = Counter(self.ok["label"].to_pylist())
+        counts = _value_counts(self._used("label")["label"])
         if len(self.classes) < 2:
             names = f" ({self.classes[0]!r})" if self.classes else ""
             raise DataError(
@@ -230,19 +208,30 @@ class Manifest:
         if small:
             listed = ", ".join(f"{name!r} has {count}" for name, count in list(small.items())[:8])
             more = f" and {len(small) - 8} more" if len(small) > 8 else ""
-            contradicting = [row for row in self.ledger() if row["status"] == "conflicting-labels"]
+            contradicting = self.table.filter(self._has_status("conflicting-labels")).select(["source", "reason"])
             remedy = "add images, or remove the class"
-            if contradicting:
-                first = contradicting[0]
+            if contradicting.num_rows:
+                first = contradicting.slice(0, 1).to_pylist()[0]
                 remedy += (
-                    f"; {len(contradicting)} images have the same bytes as one of another class and are not used, such "
-                    f"as {first['source']}: {first['reason']}"
+                    f"; {contradicting.num_rows} images have the same bytes as one of another class and are not used, "
+                    f"such as {first['source']}: {first['reason']}"
                 )
             raise DataError(
                 f"too few usable images: class {listed}{more}",
                 expected=f"at least {MIN_IMAGES_PER_CLASS} images a class: one image a class can be split into nothing",
                 remedy=remedy,
             )
+
+    @functools.cached_property
+    def _statuses(self) -> Counter[str]:
+        return _value_counts(self.table["status"])
+
+    def _has_status(self, status: str) -> pa.ChunkedArray:
+        return pc.equal(self.table["status"], status)
+
+    def _used(self, *columns: str) -> pa.Table:
+        """Some columns of the used rows, without a copy of all the others."""
+        return self.table.select(list(columns)).filter(self._has_status("ok"))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write to Parquet, whole or not at all."""
@@ -288,86 +277,5 @@ class Manifest:
         )
 
 
-def _look_at(source: Source, item: Item, max_pixels: int) -> _Facts:
-    image, size = None, None
-    try:
-        content = source.read(item.source)
-        image, size = content_id(content), content.nbytes if isinstance(content, np.ndarray) else len(content)
-        header = inspect_image(content, max_pixels)
-    except UndecodableImage as error:
-        return _Facts(image, None, None, None, size, error.status, error.problem)
-    return _Facts(image, header.width, header.height, header.format, size, "ok", "")
-
-
-def _resolve_labels_and_duplicates(items: list[Item], facts: list[_Facts]) -> list[_Facts]:
-    """Give unlabelled, contradicting and repeated images their status."""
-    resolved = list(facts)
-    same_bytes: dict[str, list[int]] = defaultdict(list)
-    for row, (item, fact) in enumerate(zip(items, facts, strict=True)):
-        if fact.status != "ok" or fact.id is None:
-            continue
-        if item.label is None:
-            resolved[row] = fact._replace(status="unlabelled", reason="the source gives it no label")
-        else:
-            same_bytes[fact.id].append(row)
-    for rows in same_bytes.values():
-        if len(rows) < 2:
-            continue
-        if len({items[row].label for row in rows}) > 1:
-            for row in rows:
-                other = next(items[other] for other in rows if items[other].label != items[row].label)
-                reason = f"the same bytes as {other.source}, which is labelled {other.label!r}"
-                resolved[row] = facts[row]._replace(status="conflicting-labels", reason=reason)
-            continue
-        # One row stays for each split that the user gave; a row without a split follows the others.
-        kept: dict[str | None, int] = {}
-        for row in sorted(rows, key=lambda row: (items[row].split is None, row)):
-            first = kept.get(items[row].split) if items[row].split else next(iter(kept.values()), None)
-            if first is None:
-                kept[items[row].split] = row
-            else:
-                reason = f"the same bytes as {items[first].source}"
-                resolved[row] = facts[row]._replace(status="duplicate", reason=reason)
-    return resolved
-
-
-def _build_table(source: Source, items: list[Item], facts: list[_Facts]) -> pa.Table:
-    strays = source.strays()
-    padding: list[None] = [None] * len(strays)
-    columns: dict[str, list[Any]] = {
-        "id": [fact.id for fact in facts] + padding,
-        "source": [item.source for item in items] + [stray.source for stray in strays],
-        "label": [item.label for item in items] + padding,
-        "split": [item.split for item in items] + padding,
-        "group": [item.group for item in items] + padding,
-        "width": [fact.width for fact in facts] + padding,
-        "height": [fact.height for fact in facts] + padding,
-        "format": [fact.format for fact in facts] + padding,
-        "bytes": [fact.bytes for fact in facts] + padding,
-        "status": [fact.status for fact in facts] + [stray.status for stray in strays],
-        "reason": [fact.reason for fact in facts] + [stray.reason for stray in strays],
-        "weight": [1.0 if item.weight is None else item.weight for item in items] + [1.0] * len(strays),
-        "superclass": [item.superclass for item in items] + padding,
-    }
-    table = pa.table(columns, schema=MANIFEST_SCHEMA)
-    extra_names = dict.fromkeys(name for item in items for name in item.extra)
-    for name in extra_names:
-        values = [item.extra.get(name) for item in items] + padding
-        # The user's column `id` must not hide ours.
-        free = f"user_{name}" if name in MANIFEST_SCHEMA.names else name
-        table = table.append_column(free, _column(values))
-    return table
-
-
-def _column(values: list[Any]) -> pa.Array:
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # mixed types: keep what they look like
-        return pa.array([None if value is None else str(value) for value in values])
-
-
-def _class_order(source: Source, items: list[Item]) -> tuple[str, ...]:
-    """Declared order where there is one, else sorted; only classes that some image is labelled with."""
-    present = {item.label for item in items if item.label is not None}
-    declared = source.class_names or ()
-    return (*(name for name in declared if name in present), *sorted(present - set(declared)))
+def _value_counts(column: pa.ChunkedArray) -> Counter[str]:
+    return Counter({entry["values"]: entry["counts"] for entry in column.value_counts().to_pylist()})

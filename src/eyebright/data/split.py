@@ -1,66 +1,93 @@
 """Which image goes to train, val and test.
 
-An image's split is a function of its group and the seed alone: a hash of both gives a number in [0, 1), and the shares
-cut that interval. Adding, removing or reordering images therefore moves none of the others. Splits that the data brings
-are respected; what is missing is carved from train.
+An image's split is a function of its component and the seed alone. Images that share bytes, a group of the user's or a
+link belong to one component, also in chains, and stay together; an image without any of these is one of its own. A
+component lies at a position in [0, 1) (`eyebright.data.components`), and the shares cut that interval: test lowest,
+then val, then train.
 
-Images that share bytes or a group of the user's belong together, also in chains; a chain is named after the smallest
-group of the user's in it, or after the image's id when there is none. Only an image that joins two groups can move one.
+- Adding, removing or reordering images moves no image outside their own component.
+- A component lies at the largest of the positions that its keys (groups, and ids of images without one) would have
+  alone. An added image can therefore move its component from test towards train, never from train towards test: what
+  a model has learnt from never becomes what it is tested on. An image that is removed can do the opposite.
+- The column `group` names the component after the key at that position: `split_by_hash(group, seed, cuts)` gives the
+  split again.
+
+Splits that the data brings are respected; what is missing is carved from train.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from eyebright.config import SplitShares
+from eyebright.data.codes import as_mask
+from eyebright.data.components import Links, find_components, position
+from eyebright.data.leaks import leaked
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources.base import SPLITS, Split
 
+Cuts = list[tuple[Split, float]]
 
-def assign_splits(manifest: Manifest, shares: SplitShares, seed: int) -> tuple[Manifest, list[str]]:
+# Rows that hold their component together. An image that an added one sets aside (a copy under another label) is still
+# a member: leaving would change the splits of the others.
+_MEMBERS = ("ok", "duplicate", "conflicting-labels", "unlabelled")
+# The order of the parts of [0, 1).
+_ORDER: tuple[Split, ...] = ("test", "val", "train")
+
+
+def assign_splits(
+    manifest: Manifest, shares: SplitShares, seed: int, *, links: Links = ()
+) -> tuple[Manifest, list[str]]:
     """Give every used row a group and a split.
+
+    Where the data brings splits, they stay, also when they cut a component (a leak, see `eyebright.data.leaks`). An
+    image without a split then joins its component: in train if any of it is there, else in val, else in test.
 
     Args:
         manifest: rows whose `split` is null, or as the data brings it.
         shares: of the images (not of the groups) to expect in each split, where the data brings none.
         seed: another seed gives another division.
+        links: pairs of ids (L, 2) that belong together, such as near-duplicates; a pair with an id that the manifest
+            does not hold as a readable image joins nothing.
 
     Returns:
         The manifest with `group` and `split` filled, and notes that a user should see, one line each.
     """
-    statuses = manifest.table["status"].to_pylist()
-    given = manifest.table["split"].to_pylist()
-    groups = _connect(manifest)
-    used = [status == "ok" for status in statuses]
-    brought = {split for split, ok in zip(given, used, strict=True) if ok and split is not None}
-    carved, notes = _carving(brought, shares)
-    unassigned = sum(1 for split, ok in zip(given, used, strict=True) if ok and split is None)
-    if brought and unassigned:
-        notes.append(f"{unassigned} images without a split were divided {_percentages(_cuts(shares))}")
+    table = manifest.table
+    used = as_mask(pc.equal(table["status"], "ok"))
+    members = np.flatnonzero(as_mask(pc.is_in(table["status"], value_set=pa.array(_MEMBERS))))
+    picked = table.select(["id", "group"]).take(pa.array(members))
+    components = find_components(picked["id"], picked["group"], links, seed)
+    component = np.full(table.num_rows, -1, dtype=np.int64)
+    component[members] = components.of_row
+
+    given = _ranks(table["split"])
+    brought = {_ORDER[rank] for rank in np.unique(given[used & (given >= 0)])}
     fresh = _cuts(shares)
-    # An image without a split joins the split of its group where the data gives that one.
-    split_of_group: dict[str, Split] = {}
-    for group, split, ok in zip(groups, given, used, strict=True):
-        if ok and group is not None and split is not None and split_of_group.get(group) != "train":
-            split_of_group[group] = split
-    splits: list[str | None] = list(given)
-    for row, ok in enumerate(used):
-        group = groups[row]
-        if not ok or group is None:
-            continue
-        home = given[row] or split_of_group.get(group)
-        if home is None:
-            splits[row] = split_by_hash(group, seed, fresh)
-        elif home == "train" and carved:
-            splits[row] = split_by_hash(group, seed, carved)
-        else:
-            splits[row] = home
-    divided = manifest.replace(group=groups, split=splits)
-    return divided, notes + _gaps(divided)
+    carved, notes = _carving(brought, shares)
+    unassigned = int(np.count_nonzero(used & (given < 0)))
+    if brought and unassigned:
+        notes.append(f"{unassigned} images without a split were divided {_percentages(fresh)}")
+
+    home = _homes(component[used], given[used], len(components.names))
+    ranks = _by_position(components.positions, fresh)[component[used]]
+    ranks = np.where(home >= 0, home, ranks)
+    if carved:
+        from_train = _by_position(components.positions, carved)[component[used]]
+        ranks = np.where(home == _ORDER.index("train"), from_train, ranks)
+    given[used] = ranks
+    splits = pa.array(_ORDER).take(pa.array(given, mask=given < 0))
+    # Rows that are neither used nor a copy of one keep the user's group.
+    keeps = as_mask(pc.is_in(table["status"], value_set=pa.array(["ok", "duplicate"])))
+    named = components.names.take(pa.array(component, mask=component < 0))
+    divided = manifest.replace(group=pc.if_else(pa.array(keeps), named, table["group"]), split=splits)
+    return divided, notes + _gaps(divided, linked=len(links) > 0)
 
 
-def split_by_hash(group: str, seed: int, cuts: list[tuple[Split, float]]) -> Split:
+def split_by_hash(group: str, seed: int, cuts: Cuts) -> Split:
     """The split in whose part of [0, 1) the hash of `seed` and `group` falls.
 
     Args:
@@ -68,21 +95,33 @@ def split_by_hash(group: str, seed: int, cuts: list[tuple[Split, float]]) -> Spl
         seed: any integer.
         cuts: splits in order with their shares, which sum to one.
     """
-    digest = hashlib.blake2b(f"{seed}\n{group}".encode(), digest_size=8).digest()
-    position = int.from_bytes(digest, "big") / 2**64
-    upper = 0.0
-    for split, share in cuts[:-1]:
-        upper += share
-        if position < upper:
-            return split
-    return cuts[-1][0]
+    return _ORDER[int(_by_position(np.array([position(group, seed)]), cuts)[0])]
 
 
-def _cuts(shares: SplitShares) -> list[tuple[Split, float]]:
+def _ranks(splits: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Index in `_ORDER`, -1 where there is no split."""
+    return np.asarray(pc.index_in(splits, value_set=pa.array(_ORDER)).fill_null(-1)).astype(np.int64)
+
+
+def _by_position(positions: npt.NDArray[np.float64], cuts: Cuts) -> npt.NDArray[np.int64]:
+    """Index in `_ORDER` of the split in whose part each position lies."""
+    upper = np.cumsum([share for _, share in cuts[:-1]])
+    parts = np.array([_ORDER.index(split) for split, _ in cuts])
+    return parts[np.searchsorted(upper, positions, side="right")]
+
+
+def _homes(component: npt.NDArray[np.int64], given: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """The given split of each row, or else that of its component, or -1."""
+    of_component = np.full(count, -1)
+    np.maximum.at(of_component, component, given)
+    return np.where(given >= 0, given, of_component[component])
+
+
+def _cuts(shares: SplitShares) -> Cuts:
     return [("test", shares.test), ("val", shares.val), ("train", shares.train)]
 
 
-def _carving(brought: set[str], shares: SplitShares) -> tuple[list[tuple[Split, float]], list[str]]:
+def _carving(brought: set[str], shares: SplitShares) -> tuple[Cuts, list[str]]:
     """How to divide the rows that the data calls train, and a note about it."""
     if "train" not in brought or {"val", "test"} <= brought:
         return [], []
@@ -97,55 +136,34 @@ def _carving(brought: set[str], shares: SplitShares) -> tuple[list[tuple[Split, 
     )
 
 
-def _percentages(cuts: list[tuple[Split, float]]) -> str:
+def _percentages(cuts: Cuts) -> str:
     by_name = dict(cuts)
     return " / ".join(f"{by_name[split]:.0%} {split}" for split in SPLITS)
 
 
-def _connect(manifest: Manifest) -> list[str | None]:
-    """The group of every row that is used or a duplicate of one; other rows keep theirs.
-
-    Union-find over the user's groups; ids are the edges.
-    """
-    ids = manifest.table["id"].to_pylist()
-    named = manifest.table["group"].to_pylist()
-    statuses = manifest.table["status"].to_pylist()
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    group_of_id: dict[str, str] = {}
-    linked = [status in ("ok", "duplicate") for status in statuses]
-    for image, group, counts in zip(ids, named, linked, strict=True):
-        if not counts or group is None:
-            continue
-        one, other = root(group), root(group_of_id.setdefault(image, group))
-        # The smallest name is the root, so that it does not depend on the order of the rows.
-        parent[max(one, other)] = min(one, other)
-    return [
-        (root(group_of_id[image]) if image in group_of_id else image) if counts else group
-        for image, group, counts in zip(ids, named, linked, strict=True)
-    ]
-
-
-def _gaps(manifest: Manifest) -> list[str]:
+def _gaps(manifest: Manifest, *, linked: bool) -> list[str]:
     """Notes about splits without images of a class, and about images in two splits."""
     notes = []
     counts = manifest.counts()
     for split in SPLITS:
-        empty = [name for name, count in counts.get(split, Counter()).items() if count == 0]
+        empty = [name for name, count in counts.get(split, {}).items() if count == 0]
         if split not in counts:
             notes.append(f"the {split} split is empty")
         elif empty:
             names = ", ".join(repr(name) for name in empty[:5]) + (f" and {len(empty) - 5} more" if empty[5:] else "")
             notes.append(f"class {names} got no {split} image")
-    leaks = manifest.leaks()
-    if leaks:
+    copies = manifest.leaks()
+    if copies:
         notes.append(
-            f"{leaks} images are in more than one split, as the data gives them: the test figures are too good"
+            f"{copies} images are in more than one split, as the data gives them: the test figures are too good"
+        )
+    table = leaked(manifest)
+    held_out = pc.and_(pc.not_equal(table["split"], "train"), pc.invert(table["same_bytes"]))
+    related = int(pc.sum(held_out, min_count=0).as_py())
+    if related:
+        reason = "a near-duplicate or an image of the same group" if linked else "an image of the same group"
+        notes.append(
+            f"{related} images of val and test have {reason} in another split, as the data gives them: "
+            "the test figures are too good"
         )
     return notes

@@ -66,6 +66,8 @@ class Metrics:
             halved for two classes (0 to 1), as in scikit-learn.
         ece: expected calibration error over 15 equal-mass bins.
         confusion: counts (K, K), true classes in rows.
+        superclass_accuracy: share of images whose predicted class has the superclass of the true one; None where
+            there is one level of classes.
     """
 
     images: int
@@ -86,6 +88,7 @@ class Metrics:
     top_k_accuracy: Estimate | None
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
+    superclass_accuracy: Estimate | None = None
 
     def estimates(self) -> Iterator[tuple[str, Estimate]]:
         """The headline numbers as (name, estimate); the top-k accuracy is called `top5_accuracy` for k = 5."""
@@ -164,7 +167,15 @@ def evaluate(predictions: Predictions, *, top_k: int = 5, seed: int = 0) -> Metr
         top_k_accuracy=ranked,
         per_class=_per_class(confusion, classes),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        superclass_accuracy=_superclass_accuracy(scored),
     )
+
+
+def _superclass_accuracy(scored: Predictions) -> Estimate | None:
+    true, predicted = scored.column("superclass"), scored.column("predicted_superclass")
+    if None in true or None in predicted:
+        return None
+    return _proportion(sum(one == other for one, other in zip(true, predicted, strict=True)), len(true))
 
 
 def _proportion(successes: int, trials: int) -> Estimate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +31,14 @@ PREDICTIONS_SCHEMA = pa.schema(
         ("probabilities", pa.list_(pa.float32())),
         ("predicted", pa.string()),
         ("confidence", pa.float32()),
+        (
+            "superclass",
+            pa.string(),
+        ),  # of the label and of the predicted class; null where there is one level of classes
+        ("predicted_superclass", pa.string()),
     ]
 )
+SUPERCLASS_COLUMNS = ("superclass", "predicted_superclass")
 UNLABELLED = -1
 _METADATA_KEY = b"eyebright.predictions"
 
@@ -100,6 +106,9 @@ class Predictions:
                 expected=f"version {PREDICTIONS_VERSION} or earlier",
                 remedy="update eyebright",
             )
+        for name in SUPERCLASS_COLUMNS:  # older tables have none
+            if name not in table.schema.names:
+                table = table.append_column(PREDICTIONS_SCHEMA.field(name), pa.nulls(table.num_rows, pa.string()))
         return cls(table.replace_schema_metadata(None), tuple(facts["classes"]), float(facts["temperature"]))
 
     def select(self, split: str) -> Predictions:
@@ -181,6 +190,7 @@ def make_predictions(
     logits: npt.ArrayLike,
     temperature: float,
     classes: Sequence[str],
+    superclasses: Mapping[str, str] | None = None,
 ) -> Predictions:
     """Build the table from what the network gave.
 
@@ -189,6 +199,7 @@ def make_predictions(
         logits: (N, K), finite.
         temperature: above zero; the logits are divided by it before the softmax.
         classes: K names in index order.
+        superclasses: the superclass of every class, or nothing where there is one level of classes.
 
     Raises:
         DataError: lengths differ, a label is not among the classes, an (id, split) occurs twice, or a logit is
@@ -219,6 +230,7 @@ def make_predictions(
         return Predictions(PREDICTIONS_SCHEMA.empty_table(), names, float(temperature))
     probabilities = softmax(values, temperature)
     winners = values.argmax(axis=1)
+    above = superclasses or {}
     columns = [
         pa.array(list(ids), pa.string()),
         pa.array(list(sources), pa.string()),
@@ -228,6 +240,8 @@ def make_predictions(
         _list_column(probabilities.astype(np.float32)),
         pa.array([names[winner] for winner in winners], pa.string()),
         pa.array(probabilities[np.arange(len(values)), winners].astype(np.float32)),
+        pa.array([above.get(label) if label is not None else None for label in labels], pa.string()),
+        pa.array([above.get(names[winner]) for winner in winners], pa.string()),
     ]
     table = pa.Table.from_arrays(columns, schema=PREDICTIONS_SCHEMA)
     return Predictions(table, names, float(temperature))

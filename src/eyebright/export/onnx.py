@@ -24,25 +24,45 @@ LARGEST_BATCH = 4096
 TEMPERATURE_NAME = "calibration.temperature"
 
 
-class PixelsToProbabilities(nn.Module):
-    """A network with its normalisation before it and its calibration behind it."""
+class _FromPixels(nn.Module):
+    """A network with its normalisation before it."""
 
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, network: nn.Module, preprocess: Preprocess, temperature: float = 1.0) -> None:
+    def __init__(self, network: nn.Module, preprocess: Preprocess) -> None:
         super().__init__()
         scale, shift = preprocess.scale_and_shift()
         self.network = network
         self.register_buffer("scale", torch.from_numpy(scale))
         self.register_buffer("shift", torch.from_numpy(shift))
+
+    def images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, H, W, C) to float32 (N, C, H, W)."""
+        return (pixels.float() * self.scale + self.shift).permute(0, 3, 1, 2)
+
+
+class PixelsToProbabilities(_FromPixels):
+    """A network with its normalisation before it and its calibration behind it."""
+
+    def __init__(self, network: nn.Module, preprocess: Preprocess, temperature: float = 1.0) -> None:
+        super().__init__(network, preprocess)
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """uint8 (N, H, W, C) to probabilities (N, K) and logits (N, K), both float32."""
-        images = (pixels.float() * self.scale + self.shift).permute(0, 3, 1, 2)
-        logits = self.network(images).float()
+        logits = self.network(self.images(pixels)).float()
         return torch.softmax(logits / self.temperature, dim=1), logits
+
+
+class PixelsToFeatures(_FromPixels):
+    """A network up to its classifier, with its normalisation before it."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, H, W, C) to features, float32 (N, F)."""
+        maps = self.network.forward_features(self.images(pixels))  # type: ignore[operator]
+        features: torch.Tensor = self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+        return features.float()
 
 
 def export_onnx(network: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
@@ -55,8 +75,25 @@ def export_onnx(network: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
     Raises:
         EyebrightError: the network has an operation that ONNX lacks.
     """
+    model = _trace(
+        network, PixelsToProbabilities(network.to("cpu"), preprocess), preprocess, ["probabilities", "logits"]
+    )
+    _name_temperature(model)
+    return model
+
+
+def export_features(network: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
+    """The graph from uint8 pixels (N, H, W, C) to `features`, float32 (N, F): what goes into the network's classifier.
+
+    Raises:
+        EyebrightError: the network has an operation that ONNX lacks.
+    """
+    return _trace(network, PixelsToFeatures(network.to("cpu"), preprocess), preprocess, ["features"])
+
+
+def _trace(network: nn.Module, whole: nn.Module, preprocess: Preprocess, outputs: list[str]) -> onnx.ModelProto:
     device = next(network.parameters()).device
-    whole = PixelsToProbabilities(network.to("cpu"), preprocess).eval()
+    whole = whole.eval()
     example = torch.zeros(2, preprocess.size, preprocess.size, preprocess.channels, dtype=torch.uint8)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -69,7 +106,7 @@ def export_onnx(network: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
                 (example,),
                 dynamo=True,
                 input_names=["pixels"],
-                output_names=["probabilities", "logits"],
+                output_names=outputs,
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)},),
                 opset_version=OPSET,
                 external_data=False,
@@ -86,7 +123,6 @@ def export_onnx(network: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
     finally:
         logger.setLevel(level)
         network.to(device)
-    _name_temperature(model)
     return model
 
 

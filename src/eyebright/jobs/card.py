@@ -26,6 +26,7 @@ def model_card(record: BundleRecord, test: Metrics, *, counts: Mapping[str, Mapp
         f"# {record.name}",
         "",
         f"`{record.architecture}` that tells {len(record.classes)} classes apart: {', '.join(record.classes)}.",
+        *_hierarchy(record.superclasses),
         "",
         "## How good it is",
         "",
@@ -68,6 +69,14 @@ def model_card(record: BundleRecord, test: Metrics, *, counts: Mapping[str, Mapp
         "",
     ]
     return "\n".join(lines)
+
+
+def _hierarchy(superclasses: Mapping[str, str]) -> list[str]:
+    members: dict[str, list[str]] = {}
+    for name, above in superclasses.items():
+        members.setdefault(above, []).append(name)
+    listed = "; ".join(f"{above} ({', '.join(names)})" for above, names in members.items())
+    return ["", f"The classes have {len(members)} superclasses: {listed}."] if members else []
 
 
 def _row(name: str, estimate: Estimate) -> str:

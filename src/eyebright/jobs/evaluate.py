@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from eyebright.atomic import write_json
-from eyebright.bundle import read_bundle
+from eyebright.bundle import BundleRecord, read_bundle
 from eyebright.classifier import Classifier
 from eyebright.data.manifest import Manifest
-from eyebright.data.sources import open_source
+from eyebright.data.sources import Source, open_source
+from eyebright.data.sources.hierarchy import FOLDERS, with_superclasses
+from eyebright.data.superclasses import superclasses_of
 from eyebright.decode import UndecodableImage
 from eyebright.errors import DataError
 from eyebright.evaluation.metrics import Metrics, evaluate
@@ -52,6 +54,7 @@ def evaluate_on(
     split: str | None = None,
     include_seen: bool = False,
     allow_bad: float = 0.01,
+    superclass: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score the classifier of a run or bundle on `data`.
@@ -65,6 +68,8 @@ def evaluate_on(
         split: score only this split of data that has splits of its own.
         include_seen: score seen images too.
         allow_bad: share of images that may be unusable.
+        superclass: where the data says its superclasses (see `data.superclass`); nested folders named like those that
+            the classifier learnt from are recognised without it.
         progress: whom to tell.
 
     Raises:
@@ -73,7 +78,7 @@ def evaluate_on(
     progress = progress or Silent()
     bundle = read_bundle(path)
     classifier = Classifier(bundle)
-    source = open_source(data)
+    source = _open(data, superclass, bundle.record)
     manifest = Manifest.scan(source, progress=progress)
     manifest.check(allow_bad, for_training=False)
     manifest.check_labels()
@@ -93,6 +98,7 @@ def evaluate_on(
         for column, value in zip(columns, (image, name, label, "test"), strict=True):
             columns[column].append(value)
     _check_labels(columns["label"], classifier.classes)
+    _check_superclasses(manifest, bundle.record.superclasses)
     if not columns["id"] and not seen:
         given = sorted({name for name in manifest.ok["split"].to_pylist() if name is not None})
         raise DataError(
@@ -129,7 +135,7 @@ def evaluate_on(
     chosen = {name: [values[row] for row in kept] for name, values in columns.items()}
     predictions = make_predictions(
         chosen["id"], chosen["source"], chosen["label"], chosen["split"],
-        np.concatenate(logits), bundle.record.temperature, classifier.classes,
+        np.concatenate(logits), bundle.record.temperature, classifier.classes, bundle.record.superclasses,
     )  # fmt: skip
     metrics = evaluate(predictions)
     test_images = sum(known.get(image) == "test" for image in chosen["id"])
@@ -145,6 +151,16 @@ def evaluate_on(
     )
 
 
+def _open(data: str | Path, rule: str | None, record: BundleRecord) -> Source:
+    """The images, with labels at the level of the classifier's classes."""
+    source = open_source(data)
+    if rule is None and record.superclasses:
+        labels = {item.label for item in source.items() if item.label is not None}
+        if not labels <= set(record.classes) and labels <= set(record.superclasses.values()):
+            rule = FOLDERS
+    return with_superclasses(source, rule)
+
+
 def _known_splits(path: Path, progress: Progress) -> dict[str, str]:
     """Split of every image of the run by content id; empty for a bundle that left its run."""
     if not path.is_file():
@@ -155,6 +171,18 @@ def _known_splits(path: Path, progress: Progress) -> dict[str, str]:
     order = {"test": 0, "val": 1, "train": 2}
     pairs = sorted(zip(ok["id"].to_pylist(), ok["split"].to_pylist(), strict=True), key=lambda pair: order[pair[1]])
     return dict(pairs)
+
+
+def _check_superclasses(manifest: Manifest, known: dict[str, str]) -> None:
+    if not known:
+        return
+    for name, above in superclasses_of(manifest).items():
+        if known.get(name, above) != above:
+            raise DataError(
+                f"the class {name!r} is below {above!r} in these images and below {known[name]!r} in the classifier",
+                expected="the same superclasses as in training",
+                remedy="move or rename the folder, or correct the column or file that says the superclass",
+            )
 
 
 def _check_labels(labels: list[str], classes: tuple[str, ...]) -> None:

@@ -28,9 +28,12 @@ from eyebright.data.batches import PixelSet
 from eyebright.data.manifest import Manifest
 from eyebright.data.pack import Pack
 from eyebright.data.sources import Source
+from eyebright.data.sources.combined import DATASET_COLUMN
+from eyebright.data.superclasses import superclasses_of
 from eyebright.evaluation.calibrate import fit_temperature
 from eyebright.evaluation.metrics import Metrics, evaluate
 from eyebright.evaluation.predictions import Predictions, make_predictions
+from eyebright.evaluation.slices import accuracy_by, column_values
 from eyebright.export.onnx import export_onnx, with_temperature
 from eyebright.jobs.card import model_card
 from eyebright.jobs.environment import now, versions
@@ -83,12 +86,14 @@ def finish(
     temperature = fit_temperature(logits["val"], sets["val"].targets)
     rows = {split: split_rows(manifest, split) for split in SCORED_SPLITS}
 
+    superclasses = superclasses_of(manifest)
+
     def joined(column: str) -> list[Any]:
         return [value for split in SCORED_SPLITS for value in rows[split][column].to_pylist()]
 
     predictions = make_predictions(
         joined("id"), joined("source"), joined("label"), joined("split"),
-        np.concatenate([logits[split] for split in SCORED_SPLITS]), temperature, manifest.classes,
+        np.concatenate([logits[split] for split in SCORED_SPLITS]), temperature, manifest.classes, superclasses,
     )  # fmt: skip
     validation, test = (evaluate(predictions.select(split)) for split in SCORED_SPLITS)
     predictions.write(run.file("predictions.parquet"))
@@ -101,6 +106,7 @@ def finish(
         "test_scored_at": now(),
         "times_test_scored": times,
         "temperature": temperature,
+        **_slices(predictions.select("test"), manifest),
     }
     write_json(run.file("metrics.json"), metrics)
     record = BundleRecord(
@@ -113,6 +119,7 @@ def finish(
         data_fingerprint=manifest.fingerprint(),
         metrics=test.as_dict(),
         licence=plan.licence,
+        superclasses=superclasses,
         versions=versions(),
         created=now(),
     )
@@ -133,6 +140,15 @@ def finish(
     }
     bundle = write_bundle(run.file("bundle"), record, files=files, golden=golden)
     return Scored(bundle=bundle, predictions=predictions, validation=validation, test=test)
+
+
+def _slices(test: Predictions, manifest: Manifest) -> dict[str, Any]:
+    """`slices` of the test images by the data set that they came from, where there are several."""
+    values = column_values(manifest, DATASET_COLUMN)
+    if len(set(values.values())) < 2:
+        return {}
+    found = accuracy_by(test, values)
+    return {"slices": {DATASET_COLUMN: {value: part.as_dict() for value, part in found.items()}}}
 
 
 def _session(graph: bytes) -> onnxruntime.InferenceSession:

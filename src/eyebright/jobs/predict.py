@@ -42,6 +42,7 @@ class Answer:
         source: the image as the user would find it.
         id: content id; None when the file could not be read.
         label, probability, probabilities: the prediction; None for an image that could not be used.
+        superclass, superclass_probability: the same one level up; None for a classifier with one level of classes.
         status: `ok`, or why not.
         reason: the same as a sentence.
     """
@@ -51,6 +52,8 @@ class Answer:
     label: str | None = None
     probability: float | None = None
     probabilities: dict[str, float] | None = None
+    superclass: str | None = None
+    superclass_probability: float | None = None
     status: str = "ok"
     reason: str = ""
 
@@ -127,10 +130,13 @@ def _look(
 def _answer(classifier: Classifier, source: str, image: str | None, row: npt.NDArray[np.float32]) -> Answer:
     best = int(row.argmax())
     names = classifier.classes
+    superclass, superclass_probability = classifier.superclass(row)
     return Answer(
         source=source,
         id=image,
         label=names[best],
         probability=float(row[best]),
         probabilities={name: float(value) for name, value in zip(names, row, strict=True)},
+        superclass=superclass,
+        superclass_probability=superclass_probability,
     )

@@ -12,8 +12,13 @@ from eyebright.config import TrainConfig
 from eyebright.data.batches import PixelSet
 from eyebright.data.manifest import Manifest
 from eyebright.data.pack import Pack, pack_images
-from eyebright.data.sources import Source
+from eyebright.data.sources import Source, open_source
+from eyebright.data.sources.address import is_address
+from eyebright.data.sources.hierarchy import absolute_rule, with_superclasses
+from eyebright.data.sources.pattern import is_pattern
+from eyebright.data.sources.shard_names import is_shard_pattern
 from eyebright.data.split import assign_splits
+from eyebright.data.superclasses import superclasses_of
 from eyebright.decode import decode_image
 from eyebright.errors import DataError
 from eyebright.preprocess import Preprocess
@@ -24,6 +29,16 @@ SPLITS = ("train", "val", "test")
 GREY_SAMPLES = 64
 
 
+def open_images(spec: str, *, superclass: str | None = None, consent_download: bool = False) -> Source:
+    """The images that `spec` stands for, with their superclasses where `superclass` says where those come from.
+
+    Raises:
+        EyebrightError: there is nothing that could be opened, or the rule is none; see `open_source`.
+    """
+    rule = absolute_rule(superclass)
+    return with_superclasses(open_source(spec, consent_download=consent_download), rule)
+
+
 def scan(source: Source, config: TrainConfig, progress: Progress) -> Manifest:
     """The manifest with its splits; warns of everything that a user should know before training.
 
@@ -32,6 +47,7 @@ def scan(source: Source, config: TrainConfig, progress: Progress) -> Manifest:
     """
     manifest = Manifest.scan(source, max_pixels=config.data.max_pixels, progress=progress)
     manifest.check(config.data.allow_bad)
+    superclasses_of(manifest)  # a contradiction should cost no training
     manifest, notes = assign_splits(manifest, config.data.split, config.seed)
     for note in notes:
         progress.warn(note)
@@ -137,6 +153,17 @@ def split_rows(manifest: Manifest, split: str):  # type: ignore[no-untyped-def] 
     return ok.filter(pc.equal(ok["split"], split))
 
 
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The configuration with the files that it names as absolute paths; `resolve_source` does the images."""
+    data = config.data.model_copy(update={"superclass": absolute_rule(config.data.superclass)})
+    return config.model_copy(update={"data": data})
+
+
 def resolve_source(spec: str) -> str:
-    """A path as an absolute one, so that a run can be resumed from another folder; a name as it is."""
-    return str(Path(spec).resolve()) if Path(spec).exists() else spec
+    """A path or a pattern as an absolute one, so that a run can be resumed from another folder; a name as it is."""
+    if is_address(spec):
+        return spec
+    path = Path(spec).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    return str(path.absolute()) if is_pattern(spec) or is_shard_pattern(spec) else spec

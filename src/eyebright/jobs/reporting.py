@@ -60,6 +60,7 @@ def make_report(run: Run, *, source: Source | None = None) -> Path:
         wall_seconds=summary.get("wall_seconds"),
         preprocess=run.bundle.record.preprocess.describe(),
         ledger=manifest.ledger(),
+        slices=metrics.get("slices", {}),
         config=config.model_dump(mode="json"),
         environment={key: value for key, value in facts.items() if key != "outcome"},
     )

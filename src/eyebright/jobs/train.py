@@ -27,12 +27,20 @@ from eyebright.config import (
     to_yaml,
 )
 from eyebright.data.manifest import Manifest
-from eyebright.data.sources import Source, open_source
+from eyebright.data.sources import Source
 from eyebright.errors import EyebrightError, Interrupted, UsageError
 from eyebright.jobs.environment import describe_environment, now, peak_memory
 from eyebright.jobs.finish import finish
 from eyebright.jobs.interrupt import stop_on_interrupt
-from eyebright.jobs.prepare import data_facts, pack, pixel_set, resolve_source, scan
+from eyebright.jobs.prepare import (
+    data_facts,
+    open_images,
+    pack,
+    pixel_set,
+    resolve_source,
+    scan,
+    with_absolute_paths,
+)
 from eyebright.jobs.reporting import make_report
 from eyebright.models.catalog import network_facts
 from eyebright.progress import Progress, Silent
@@ -82,6 +90,7 @@ def assemble_config(
     size: int | None = None,
     split: str | None = None,
     allow_bad: str | float | None = None,
+    superclass: str | None = None,
     seed: int | None = None,
     device: str | None = None,
     file: str | Path | None = None,
@@ -118,7 +127,9 @@ def assemble_config(
         options.setdefault("data", {})["split"] = SplitShares.parse(split).model_dump()
     if allow_bad is not None:
         options.setdefault("data", {})["allow_bad"] = parse_share(allow_bad)
-    return build_config(get_recipe(str(named)).defaults, content, *assigned, options)
+    if superclass is not None:
+        options.setdefault("data", {})["superclass"] = superclass
+    return with_absolute_paths(build_config(get_recipe(str(named)).defaults, content, *assigned, options))
 
 
 def train(
@@ -140,8 +151,8 @@ def train(
         progress: whom to tell; nobody when left out.
         consent_download: whether a named data set may be downloaded.
         started: `time.monotonic()` from which the budget counts; now when left out.
-        options: `budget`, `recipe`, `model`, `epochs`, `size`, `split`, `allow_bad`, `seed`, `device`, `file`,
-            `settings`; see `assemble_config`.
+        options: `budget`, `recipe`, `model`, `epochs`, `size`, `split`, `allow_bad`, `superclass`, `seed`, `device`,
+            `file`, `settings`; see `assemble_config`.
 
     Returns:
         The run; `eyebright.load(run.path)` gives its classifier.
@@ -159,7 +170,7 @@ def train(
     name = name or _run_name(data, config.recipe)
     check_run_name(name)
     check_writable(output)
-    source = open_source(config.source, consent_download=consent_download)
+    source = open_images(config.source, superclass=config.data.superclass, consent_download=consent_download)
     with journal.stage("look at the images"):
         manifest = scan(source, config, journal)
     run = create_run(output, name)
@@ -193,7 +204,7 @@ def resume(path: str | Path, *, progress: Progress | None = None, started: float
     journal = _Journal(progress or Silent())
     config = build_config(read_yaml(run.file("config.yaml")))
     manifest = Manifest.read(run.file("manifest.parquet"))
-    source = open_source(config.source)
+    source = open_images(config.source, superclass=config.data.superclass)
     journal.note(f"resuming {run.path}")
     used = float(state.get("seconds", 0.0))
     return _carry_out(run, config, manifest, source, pick_device(config.device), journal, started=started, used=used)

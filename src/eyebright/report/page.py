@@ -27,6 +27,7 @@ _LEDGER_EXAMPLES = 20
 _METRIC_NAMES = {
     "accuracy": ("Accuracy", "right predictions"),
     "top5_accuracy": ("Top-5 accuracy", "the label is among the five likeliest"),
+    "superclass_accuracy": ("Superclass accuracy", "the predicted class has the superclass of the label"),
     "balanced_accuracy": ("Balanced accuracy", "every class counts the same"),
     "macro_precision": ("Macro precision", "mean over classes"),
     "macro_recall": ("Macro recall", "mean over classes"),
@@ -38,6 +39,7 @@ _METRIC_NAMES = {
     "brier": ("Brier score", "lower is better"),
     "ece": ("Calibration error (ECE)", "confidence against accuracy; lower is better"),
 }
+_SLICE_TITLES = {"dataset": "data set"}
 _NOT_SHARES = ("log_loss", "brier")
 _STATUS_MEANINGS = {
     "empty": "files of zero bytes",
@@ -86,6 +88,11 @@ def write_report(folder: Path, content: ReportContent, *, more_sections: Sequenc
 
 def render(content: ReportContent, gallery: Gallery, parts: Sequence[Section]) -> str:
     """The whole page as text: style, figures and images inside, nothing to fetch."""
+    return render_page("report.html", parts, content=content, headline=_headline(content))
+
+
+def render_page(template: str, parts: Sequence[Section], **context: Any) -> str:
+    """A page as text: `template` extends `base.html` and gives it title, header and footer; `parts` stand between."""
     environment = Environment(
         loader=PackageLoader("eyebright.report"),
         autoescape=True,
@@ -95,10 +102,8 @@ def render(content: ReportContent, gallery: Gallery, parts: Sequence[Section]) -
     )
     for name in ("percent", "percent_range", "count", "plural", "duration", "size"):
         environment.filters[name] = getattr(wording, name)
-    bodies = []
-    for part in parts:
-        bodies.append((part, environment.get_template(part.template).render(**part.context)))
-    return environment.get_template("base.html").render(content=content, headline=_headline(content), bodies=bodies)
+    bodies = [(part, environment.get_template(part.template).render(**part.context)) for part in parts]
+    return environment.get_template(template).render(bodies=bodies, **context)
 
 
 def sections(content: ReportContent, gallery: Gallery) -> list[Section]:
@@ -116,6 +121,7 @@ def sections(content: ReportContent, gallery: Gallery) -> list[Section]:
         found += [
             Section("scores", "Scores", "scores.html", shared | _scores(content)),
             Section("classes", "Class by class", "classes.html", shared | _classes(content.metrics)),
+            *_slices(content),
             Section("confusion", "What it confuses", "confusion.html", shared | _confusion(content.metrics)),
             Section("confidence", "Can its confidence be trusted?", "confidence.html", shared | {
                 "finding": wording.calibration_finding(scored, content.metrics),
@@ -271,6 +277,18 @@ def _cell(estimate: Estimate | None, *, share: bool) -> dict[str, str] | None:
 def _classes(metrics: Metrics) -> dict[str, Any]:
     rows = sorted(metrics.per_class, key=lambda row: (row.support == 0, row.f1.value))
     return {"finding": wording.classes_finding(metrics), "rows": rows}
+
+
+def _slices(content: ReportContent) -> list[Section]:
+    found = []
+    for column, parts in content.slices.items():
+        rows = [
+            {"name": name, "images": part["images"], "accuracy": Estimate(**part["accuracy"])}
+            for name, part in parts.items()
+        ]
+        context = {"column": column, "rows": rows}
+        found.append(Section(f"by-{column}", f"By {_SLICE_TITLES.get(column, column)}", "slices.html", context))
+    return found
 
 
 def _confusion(metrics: Metrics) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from eyebright.data.audit.findings import ImageRef
 from eyebright.data.manifest import Manifest
@@ -54,3 +56,28 @@ class Evidence:
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A numeric property, float64 (N,), NaN where it is not known."""
         return np.asarray(self.properties[name].cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def gather_evidence(manifest: Manifest, properties: pa.Table) -> Evidence:
+    """The readable rows of a manifest with their properties.
+
+    Args:
+        manifest: with those images marked that do not decode.
+        properties: one row for each readable id, as `probe_images` gives them.
+    """
+    readable = manifest.table.filter(pc.is_in(manifest.table["status"], value_set=pa.array(READABLE)))
+    return Evidence(
+        manifest=manifest,
+        ids=tuple(readable["id"].to_pylist()),
+        sources=tuple(readable["source"].to_pylist()),
+        labels=_objects(readable["label"]),
+        splits=_objects(readable["split"]),
+        groups=_objects(readable["group"]),
+        properties=properties.take(pc.index_in(readable["id"], value_set=properties["id"].combine_chunks())),
+    )
+
+
+def _objects(column: Any) -> npt.NDArray[np.object_]:
+    values = np.empty(len(column), dtype=object)
+    values[:] = column.to_pylist()
+    return values

@@ -6,6 +6,7 @@ A source lists what is there and decides nothing: whether an image can be used i
 from __future__ import annotations
 
 import dataclasses
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ SPLIT_ALIASES: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
+_SPLIT_IN_NAME = re.compile(rf"(?:^|[-_./])({'|'.join(SPLIT_ALIASES)})(?=[-_./]|$)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,6 +100,12 @@ class Source(Protocol):
             UndecodableImage: it is not there any more (`missing`) or may not be read (`unreadable`).
         """
         ...
+
+
+def split_in_name(path: str) -> Split | None:
+    """The split that a file's path names as a whole word, such as `data/train-00000-of-00005.parquet`, or None."""
+    found = _SPLIT_IN_NAME.search(path.lower())
+    return SPLIT_ALIASES[found.group(1)] if found else None
 
 
 def refuse_colliding_class_names(names: Iterable[str], remedy: str) -> None:

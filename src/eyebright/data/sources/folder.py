@@ -1,18 +1,18 @@
 """Images in folders: a folder for each class, `train|val|test` with class folders inside, or a flat folder.
 
-Nested folders below a class belong to the class. Whatever is no image of a class is listed as a stray with the reason.
+The folders may lie on this machine, in an archive or on a server: whatever is a `Tree`. Nested folders below a class
+belong to the class. Whatever is no image of a class is listed as a stray with the reason.
 """
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from eyebright.data.sources.base import SPLIT_ALIASES, Item, Split, Stray, refuse_colliding_class_names
-from eyebright.decode import read_image_file, sniff_format
-from eyebright.errors import DataError
+from eyebright.data.sources.tree import LocalTree, Tree
+from eyebright.decode import UndecodableImage, sniff_format
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -36,17 +36,23 @@ STRAY_FILES = {"thumbs.db": "made by Windows", "desktop.ini": "made by Windows",
 class FolderSource:
     """The images below one folder.
 
+    Args:
+        root: a folder of this machine, or any other tree of files.
+        spec: what the user gave, when it is not the path of `root`.
+        look_through: a single folder at the top that holds folders itself is the wrapping of an archive, such as
+            `flowers-main/`, and no class.
+
     Raises:
         DataError: the folder cannot be listed, or class names collide.
     """
 
-    def __init__(self, root: Path, spec: str | None = None) -> None:
-        self.spec = str(root) if spec is None else spec
+    def __init__(self, root: Path | Tree, spec: str | None = None, *, look_through: bool = False) -> None:
+        self._tree: Tree = LocalTree(root) if isinstance(root, Path) else root
+        self.spec = self._tree.spec if spec is None else spec
         self.class_names: tuple[str, ...] | None = None
-        self._root = root
         self._items: list[Item] = []
-        self._strays: list[Stray] = []
-        self.kind = self._list_root()
+        self._strays: list[Stray] = self._tree.strays()
+        self.kind = self._list_root(look_through)
         refuse_colliding_class_names(
             {item.label for item in self._items if item.label is not None},
             remedy="move the images into one of the folders and remove the other (`mv 'OTHER'/* 'ONE'/`)",
@@ -66,26 +72,43 @@ class FolderSource:
 
     def read(self, source: str) -> bytes:
         """The bytes of one file."""
-        return read_image_file(self._root / source)
+        return self._tree.read(source)
 
-    def _list_root(self) -> str:
-        folders, files = self._list_folder(self._root, "")
+    def _list_root(self, look_through: bool) -> str:
+        top, seen = "", {self._tree.identity("")}
+        folders, files = self._list_folder(top)
+        while look_through and len(folders) == 1 and self._is_wrapping(f"{top}{folders[0]}"):
+            inner = f"{top}{folders[0]}"
+            if self._tree.identity(inner) in seen:  # a link back to a folder above
+                break
+            seen.add(self._tree.identity(inner))
+            self._stray_files([top + file for file in files], f"outside {inner}/, which holds the classes")
+            top = f"{inner}/"
+            folders, files = self._list_folder(top)
         splits = {name: SPLIT_ALIASES[name.lower()] for name in folders if name.lower() in SPLIT_ALIASES}
         # `train` beside `bus` is a class of vehicles; with `test` or `val`, or alone, it is a split.
         held_out = {"val", "test"} & set(splits.values())
         if splits and (len(splits) == len(folders) or ("train" in splits.values() and held_out)):
             for name in folders:
                 if name in splits:
-                    self._list_classes(f"{name}/", splits[name])
+                    self._list_classes(*self._list_folder(f"{top}{name}/"), f"{top}{name}/", splits[name])
                 else:
-                    self._stray_folder(name, "beside the split folders, so neither a split nor a class")
-            self._stray_files(files, "directly in the root, outside every split folder")
+                    self._stray_folder(f"{top}{name}", "beside the split folders, so neither a split nor a class")
+            self._stray_files([top + file for file in files], "directly in the root, outside every split folder")
             return "split-folders"
-        return "folder" if self._list_classes("", None) else "flat-folder"
+        return "folder" if self._list_classes(folders, files, top, None) else "flat-folder"
 
-    def _list_classes(self, prefix: str, split: Split | None) -> bool:
+    def _is_wrapping(self, folder: str) -> bool:
+        """Whether `folder` holds folders, and is neither a split nor a class whose images lie directly in it."""
+        if PurePosixPath(folder).name.lower() in SPLIT_ALIASES:
+            return False
+        entries = self._tree.entries(folder)
+        below = [e for e in entries if e.kind == "folder" and not _is_tool_made(e.name)]
+        images = [e for e in entries if e.kind == "file" and PurePosixPath(e.name).suffix.lower() in IMAGE_SUFFIXES]
+        return len(below) > 1 or (len(below) == 1 and not images)
+
+    def _list_classes(self, folders: list[str], files: list[str], prefix: str, split: Split | None) -> bool:
         """List the class folders below `prefix` (True), or its own images, unlabelled, when there are none (False)."""
-        folders, files = self._list_folder(self._root / prefix, prefix)
         labelled: list[Item] = []
         for name in folders:
             images = self._images_below(f"{prefix}{name}")
@@ -107,27 +130,20 @@ class FolderSource:
         pending, seen = [path], set()
         while pending:
             current = pending.pop()
-            real = os.path.realpath(self._root / current)
-            if real in seen:  # a link back to a folder above
+            identity = self._tree.identity(current)
+            if identity in seen:  # a link back to a folder above
                 continue
-            seen.add(real)
-            folders, files = self._list_folder(self._root / current, f"{current}/")
+            seen.add(identity)
+            folders, files = self._list_folder(f"{current}/")
             images += self._images_among([f"{current}/{file}" for file in files])
             pending += [f"{current}/{folder}" for folder in folders]
         return sorted(images)
 
-    def _list_folder(self, folder: Path, prefix: str) -> tuple[list[str], list[str]]:
+    def _list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
         """Names of the folders and files that may matter, sorted; tool-made ones become strays."""
         folders: list[str] = []
         files: list[str] = []
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            raise DataError(
-                f"the folder {folder} cannot be listed: {error.strerror}",
-                remedy="change its rights, or point to another folder",
-            ) from error
-        for entry in entries:
+        for entry in self._tree.entries(prefix.removesuffix("/")):
             name, lowered = entry.name, entry.name.lower()
             path = prefix + name
             try:
@@ -136,7 +152,7 @@ class FolderSource:
                 printable = path.encode("utf-8", "backslashreplace").decode("utf-8")
                 self._strays.append(Stray(printable, "its name is not valid UTF-8: rename it"))
                 continue
-            if entry.is_dir():
+            if entry.kind == "folder":
                 if lowered in STRAY_FOLDERS:
                     self._stray_folder(path, STRAY_FOLDERS[lowered])
                 elif name.startswith("."):
@@ -147,16 +163,16 @@ class FolderSource:
                 self._strays.append(Stray(path, STRAY_FILES[lowered]))
             elif name.startswith("."):
                 self._strays.append(Stray(path, "a hidden file"))
-            elif entry.is_symlink() and not entry.is_file():
+            elif entry.kind == "dangling-link":
                 self._strays.append(Stray(path, "a link that leads nowhere"))
-            elif not entry.is_file():
+            elif entry.kind == "other":
                 self._strays.append(Stray(path, "neither a file nor a folder"))
             else:
                 files.append(name)
         return folders, files
 
     def _stray_folder(self, path: str, reason: str) -> None:
-        count = sum(len(files) for _, _, files in os.walk(self._root / path))
+        count = self._tree.count_files(path)
         self._strays.append(Stray(f"{path}/", f"{reason} ({count} file{'s' * (count != 1)} inside)"))
 
     def _stray_files(self, paths: list[str], reason: str) -> None:
@@ -176,7 +192,10 @@ class FolderSource:
 
     def _starts_like_an_image(self, path: str) -> bool:
         try:
-            with open(self._root / path, "rb") as handle:
-                return sniff_format(handle.read(16)) is not None
-        except OSError:
+            return sniff_format(self._tree.head(path)) is not None
+        except UndecodableImage:
             return False
+
+
+def _is_tool_made(name: str) -> bool:
+    return name.startswith(".") or name.lower() in STRAY_FOLDERS

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import json
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -18,12 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eyebright.data.sources.base import SPLIT_ALIASES, Item, Split, Stray, refuse_colliding_class_names
+from eyebright.data.sources.base import Item, Stray, refuse_colliding_class_names, split_in_name
+from eyebright.data.sources.multi_label import one_class, refuse_several_classes
 from eyebright.decode import UndecodableImage, read_image_file
 from eyebright.errors import DataError
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "category")
-_SPLIT_IN_NAME = re.compile(rf"(?:^|[-_./])({'|'.join(SPLIT_ALIASES)})(?=[-_./]|$)")
 # Two threads on neighbouring blocks touch at most two row groups each.
 _CACHED_ROW_GROUPS = 4
 
@@ -71,6 +70,8 @@ class HfParquetSource:
                     remedy="put each data set into a folder of its own",
                 )
         refuse_colliding_class_names(self.class_names or (), remedy="rename one class in the Parquet metadata")
+        if _may_hold_several(schema.field(self._label_column).type):
+            refuse_several_classes(self._label_rows(), column=self._label_column, table=spec)
         self._row_group_starts = {name: _row_group_starts(shard) for name, shard in self._shards.items()}
         self._images: OrderedDict[tuple[str, int], pa.StructArray] = OrderedDict()
         self._lock = threading.Lock()
@@ -79,11 +80,13 @@ class HfParquetSource:
         """All rows, shard by shard in the order of their names. Images are not read."""
         for name, shard in self._shards.items():
             file = pq.ParquetFile(shard)
-            split = _split_in_name(name)
+            split = split_in_name(name)
             others = [column for column in file.schema_arrow.names if column != self._image_column]
             columns = {}
             for column in others:
                 values = file.read(columns=[column]).column(column).to_pylist()
+                if column == self._label_column:
+                    values = [one_class(value) for value in values]
                 columns[column] = _decode_names(values, self._names.get(column))
             labels = columns.pop(self._label_column)
             for row, label in enumerate(labels):
@@ -112,6 +115,12 @@ class HfParquetSource:
         if image["bytes"] is None:
             return read_image_file(self._root / image["path"])
         return bytes(image["bytes"])
+
+    def _label_rows(self) -> Iterator[tuple[str, Any]]:
+        """Every row's name and what its label column holds."""
+        for name, shard in self._shards.items():
+            values = pq.ParquetFile(shard).read(columns=[self._label_column]).column(self._label_column).to_pylist()
+            yield from ((f"{name}#{row}", value) for row, value in enumerate(values))
 
     def _row_group(self, name: str, group: int) -> pa.StructArray:
         # Held while reading, so that several threads do not read the same row group at once.
@@ -159,10 +168,22 @@ def _class_label_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
         return {}
     try:
         features = json.loads(text)["info"]["features"]
-        labels = {name: spec["names"] for name, spec in features.items() if spec.get("_type") == "ClassLabel"}
+        # `Sequence` and `List` hold several of what is in them.
+        plain = {name: spec for name, spec in features.items() if isinstance(spec, dict)}
+        inner = {name: spec.get("feature") for name, spec in plain.items()}
+        single = {name: inner[name] if isinstance(inner[name], dict) else spec for name, spec in plain.items()}
+        labels = {name: spec["names"] for name, spec in single.items() if spec.get("_type") == "ClassLabel"}
     except (ValueError, KeyError, TypeError, AttributeError):  # foreign metadata: the plain values still work
         return {}
     return {name: tuple(str(label) for label in names) for name, names in labels.items() if name in schema.names}
+
+
+def _may_hold_several(kind: pa.DataType) -> bool:
+    """Whether a label column of this type may name several classes in one row: lists and texts, not numbers."""
+    kinds = pa.types
+    return bool(kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)) or bool(
+        kinds.is_string(kind) or kinds.is_large_string(kind)
+    )
 
 
 def _label_column(schema: pa.Schema, names: dict[str, tuple[str, ...]], shard: str) -> str:
@@ -183,13 +204,11 @@ def _decode_names(values: list[Any], names: tuple[str, ...] | None) -> list[Any]
         return values
     decoded: list[Any] = []
     for value in values:
+        if isinstance(value, list):
+            decoded.append(_decode_names(value, names))
+            continue
         if isinstance(value, int) and value >= len(names):
             raise DataError(f"label {value} was found where {len(names)} class names are declared")
         known = isinstance(value, int) and value >= 0
         decoded.append(names[value] if known else None if isinstance(value, int) else value)
     return decoded
-
-
-def _split_in_name(name: str) -> Split | None:
-    found = _SPLIT_IN_NAME.search(name.lower().removesuffix(".parquet"))
-    return SPLIT_ALIASES[found.group(1)] if found else None

@@ -1,4 +1,8 @@
-"""Data sets by name: `digits`, which scikit-learn carries, and `fashion-mnist`, found on this machine or downloaded."""
+"""Data sets by name: `digits`, which scikit-learn carries, and others, found on this machine or downloaded.
+
+They are looked for in EYEBRIGHT_DATA, in Eyebright's cache and in Keras', and nowhere else: no folder of the user's is
+taken for a data set because it happens to be called `data`.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +16,21 @@ import numpy.typing as npt
 
 from eyebright.data.sources.base import Item, Source, Stray
 from eyebright.data.sources.idx import IdxSource, find_pairs
+from eyebright.data.sources.idx_sets import FASHION_MNIST_CLASSES
+from eyebright.data.sources.published import FoundSet, find_sets
 from eyebright.decode import UndecodableImage
 from eyebright.errors import MissingDependencyError, UsageError, did_you_mean
 
-NAMES = ("digits", "fashion-mnist")
-FASHION_MNIST_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+NAMES = ("digits", "fashion-mnist", "mnist", "cifar10", "cifar100")
 _DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _DIGITS_MAXIMUM = 16
+# torchvision's name, and the size of its download in MB.
+_TORCHVISION = {
+    "fashion-mnist": ("FashionMNIST", 30),
+    "mnist": ("MNIST", 10),
+    "cifar10": ("CIFAR10", 170),
+    "cifar100": ("CIFAR100", 170),
+}
 
 
 def open_named(name: str, *, consent_download: bool = False) -> Source:
@@ -44,6 +45,8 @@ def open_named(name: str, *, consent_download: bool = False) -> Source:
     if name == "fashion-mnist":
         pairs = find_pairs(_find_fashion_mnist(consent_download))
         return IdxSource(pairs, spec=name, class_names=FASHION_MNIST_CLASSES)
+    if name in _TORCHVISION:
+        return _find(name, consent_download).open(name, ())
     raise UsageError(
         f"there is no data set named {name!r}{did_you_mean(name, NAMES)}", expected=f"one of {', '.join(NAMES)}"
     )
@@ -82,11 +85,44 @@ class DigitsSource:
         return image
 
 
-def _find_fashion_mnist(consent_download: bool) -> Path:
+def _places() -> list[Path]:
+    """Where data sets may lie: EYEBRIGHT_DATA, Eyebright's cache, Keras' cache."""
     own = os.environ.get("EYEBRIGHT_DATA")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eyebright" / "data"
-    roots = [Path(own).expanduser()] if own else []
-    candidates = [root / place for root in [*roots, cache] for place in ("fashion-mnist", "FashionMNIST/raw")]
+    keras = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser() / "datasets"
+    return [*([Path(own).expanduser()] if own else []), cache, keras]
+
+
+def _download_target() -> Path:
+    """EYEBRIGHT_DATA if it is set, else Eyebright's cache."""
+    return _places()[0]
+
+
+def _find(name: str, consent_download: bool) -> FoundSet:
+    """The published set `name`; where several forms of it lie, the first of the first place."""
+    found = _look_for(name)
+    if found is None and consent_download:
+        _download(name, _download_target())
+        found = _look_for(name)
+    if found is not None:
+        return found
+    dataset, megabytes = _TORCHVISION[name]
+    places = ", ".join(map(str, _places()))
+    raise MissingDependencyError(
+        f"{name} is not on this machine: neither in EYEBRIGHT_DATA nor in the caches of Eyebright and Keras",
+        expected=f"its files, as published or as torchvision or Keras keep them, in one of {places}",
+        remedy=f"set EYEBRIGHT_DATA to the folder that holds them (the root of torchvision's {dataset}), give their "
+        f"path instead of the name, or agree to a download of {megabytes} MB (`--download`)",
+    )
+
+
+def _look_for(name: str) -> FoundSet | None:
+    found = (each for place in _places() for each in find_sets(place) if each.data_set == name)
+    return next(found, None)
+
+
+def _find_fashion_mnist(consent_download: bool) -> Path:
+    candidates = [root / place for root in _places() for place in ("fashion-mnist", "FashionMNIST/raw")]
     for folder in [*candidates, _DEBIAN_FOLDER]:
         if folder.is_dir() and len(find_pairs(folder)) >= 2:
             return folder
@@ -97,19 +133,24 @@ def _find_fashion_mnist(consent_download: bool) -> Path:
             remedy="install the package dataset-fashion-mnist (Debian, Ubuntu), set EYEBRIGHT_DATA to the folder above "
             "fashion-mnist, or agree to a download of 30 MB (`--download`)",
         )
-    target = roots[0] if roots else cache
+    target = _download_target()
     _download_fashion_mnist(target)
     return target / "FashionMNIST" / "raw"
 
 
 def _download_fashion_mnist(target: Path) -> None:
+    _download("fashion-mnist", target)
+
+
+def _download(name: str, target: Path) -> None:
     try:
         # By name, because torchvision brings torch, which this package must not load for anything else.
         datasets = importlib.import_module("torchvision.datasets")
         for train in (True, False):
-            datasets.FashionMNIST(str(target), train=train, download=True)
+            getattr(datasets, _TORCHVISION[name][0])(str(target), train=train, download=True)
     except (ImportError, OSError, RuntimeError) as error:
+        debian = ", or install the package dataset-fashion-mnist (Debian, Ubuntu)" if name == "fashion-mnist" else ""
         raise MissingDependencyError(
-            f"fashion-mnist could not be downloaded to {target}: {error}",
-            remedy="check the network, or install the package dataset-fashion-mnist (Debian, Ubuntu)",
+            f"{name} could not be downloaded to {target}: {error}",
+            remedy=f"check the network{debian}",
         ) from error

@@ -1,0 +1,170 @@
+"""What many images cost: seconds and memory by their number.
+
+    nice python benchmarks/scale.py manifest --data ../shared/data/flowers --images 10000 100000 1000000
+
+`manifest`: a real set is repeated until there are as many images as asked for. Every repetition of an image is read
+from its file and gets other bytes at its end, so that it has another id; hash and header are read from all of them.
+The manifest is built, divided (alone, and with near-duplicate links between 5 % of the images), fingerprinted, written
+and read back. Every reading runs in a process of its own, which tells its peak memory; the numbers of workers take
+turns. The median and the range are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from machine import describe
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+LINKED_SHARE = 0.05
+STEPS = ("build", "split", "split with links", "fingerprint", "write and read")
+
+
+class RepeatedSource:
+    """The images of a folder source, over and over, each time with other bytes at the end."""
+
+    kind = "folder"
+    class_names = None
+
+    def __init__(self, root: Path, images: int) -> None:
+        from eyebright.data.sources import open_source
+
+        self.spec = f"{images} images of {root.name}, repeated"
+        self._root = root
+        self._images = images
+        self._base = [(item.source, item.label) for item in open_source(root).items()]
+
+    def items(self) -> Iterator[Any]:
+        from eyebright.data.sources import Item
+
+        for number in range(self._images):
+            repetition, place = divmod(number, len(self._base))
+            path, label = self._base[place]
+            yield Item(source=f"{repetition}/{path}", label=label)
+
+    def strays(self) -> list[Any]:
+        return []
+
+    def read(self, source: str) -> bytes:
+        return read_repeated(self._root, source)
+
+    def reader(self) -> Callable[[str], bytes]:
+        """What a worker process needs: the folder, not the list of images."""
+        return functools.partial(read_repeated, self._root)
+
+
+def read_repeated(root: Path, source: str) -> bytes:
+    from eyebright.decode import read_image_file
+
+    repetition, _, path = source.partition("/")
+    return read_image_file(root / path) + repetition.encode()
+
+
+def measure_manifest(root: str, images: int, workers: int) -> dict[str, float]:
+    """Seconds of each step and peak memory of this process and of its largest worker, in MiB."""
+    import numpy as np
+
+    from eyebright.config import SplitShares
+    from eyebright.data.manifest import Manifest
+    from eyebright.data.split import assign_splits
+
+    shares = SplitShares()
+    facts: dict[str, float] = {"before": _peak_mebibytes(resource.RUSAGE_SELF)}
+    began = time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal began
+        facts[name] = time.perf_counter() - began
+        began = time.perf_counter()
+
+    manifest = Manifest.scan(RepeatedSource(Path(root), images), workers=workers)
+    lap("build")
+    facts["peak of the build"] = _peak_mebibytes(resource.RUSAGE_SELF)
+    divided, _ = assign_splits(manifest, shares, 0)
+    lap("split")
+    ids = manifest.ok["id"]
+    pairs = np.random.default_rng(0).choice(len(ids), size=(int(images * LINKED_SHARE / 2), 2), replace=False)
+    links = np.stack([np.asarray(ids.take(column)) for column in pairs.T], axis=1)
+    began = time.perf_counter()
+    assign_splits(manifest, shares, 0, links=links)
+    lap("split with links")
+    fingerprint = divided.fingerprint()
+    lap("fingerprint")
+    with tempfile.TemporaryDirectory() as folder:
+        divided.write(Path(folder) / "manifest.parquet")
+        assert Manifest.read(Path(folder) / "manifest.parquet").table.equals(divided.table)
+        lap("write and read")
+    facts["peak"] = _peak_mebibytes(resource.RUSAGE_SELF)
+    facts["peak of a worker"] = _peak_mebibytes(resource.RUSAGE_CHILDREN)
+    print(json.dumps({"facts": facts, "used": divided.ok.num_rows, "fingerprint": fingerprint}))
+    return facts
+
+
+def _peak_mebibytes(who: int) -> float:
+    return resource.getrusage(who).ru_maxrss / 1024  # Linux counts in KiB
+
+
+def _in_own_process(function: str, *arguments: object) -> dict[str, Any]:
+    # As a module, not as a script: worker processes must be able to import the classes of this file.
+    folder = str(Path(__file__).parent)
+    code = f"import sys; sys.path.insert(0, {folder!r}); import scale; scale.{function}(*{arguments!r})"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def report_manifest(given: argparse.Namespace) -> None:
+    """Measure and print."""
+    for images in given.images:
+        readings: dict[int, list[dict[str, float]]] = {workers: [] for workers in given.workers}
+        fingerprints = set()
+        for _ in range(given.rounds):
+            for workers in given.workers:
+                answer = _in_own_process("measure_manifest", str(given.data.resolve()), images, workers)
+                readings[workers].append(answer["facts"])
+                fingerprints.add(answer["fingerprint"])
+        assert len(fingerprints) == 1, fingerprints
+        print(f"\n{images:,} images, {answer['used']:,} of them used, fingerprint {fingerprints.pop()}")
+        for workers, several in readings.items():
+            rate = statistics.median(images / facts["build"] for facts in several)
+            print(f"  {workers} worker{'s' * (workers > 1)}: {rate:,.0f} images/s hashed and probed")
+            for step in STEPS:
+                print(f"    {step:<18} {_spread([facts[step] for facts in several], '8.2f')} s")
+            for name in ("before", "peak of the build", "peak", "peak of a worker"):
+                print(f"    {name:<18} {_spread([facts[name] for facts in several], '8.0f')} MiB")
+        sys.stdout.flush()
+
+
+def _spread(values: list[float], form: str) -> str:
+    low, high = (f"{value:{form}}".strip() for value in (min(values), max(values)))
+    return f"{statistics.median(values):{form}} ({low} to {high})"
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(required=True, metavar="PART")
+    manifest = parts.add_parser("manifest", help="list, hash, probe, divide and fingerprint")
+    manifest.set_defaults(report=report_manifest)
+    manifest.add_argument("--data", type=Path, default=SHARED / "flowers")
+    manifest.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    manifest.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    manifest.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    print(describe())
+    given.report(given)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""`eyebright audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eyebright.cli.shell import print_json, progress_on_screen
+
+_MARKS = {"critical": "✖", "warning": "▲", "note": "●", "passed": "✔"}
+
+
+def command(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Your images: a folder, a table, an archive, a name, ... as for train.", show_default=False
+        ),
+    ],
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a plan of what to change, for you to edit.", show_default=False)
+    ] = None,
+    apply: Annotated[
+        Path | None,
+        typer.Option(help="Carry out an edited plan: a new manifest, no file is touched.", show_default=False),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="With --apply: where the new manifest goes. Default: beside the plan.", show_default=False),
+    ] = None,
+    review: Annotated[
+        bool, typer.Option("--review", help="Open a page to accept or reject labels and duplicates by keyboard.")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="Folder for audits.")] = Path("audits"),
+    name: Annotated[str | None, typer.Option(help="Name of the audit. Default: made from the data.")] = None,
+    fail_on: Annotated[
+        str | None, typer.Option(help="Exit with 3 when a finding is as grave as this: critical, warning or note.")
+    ] = None,
+    superclass: Annotated[
+        str | None, typer.Option(help="Where superclasses come from: folders, column:NAME, or a YAML file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    download: Annotated[bool, typer.Option("--download", help="Allow a named data set to be downloaded.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")] = False,
+) -> None:
+    """Look at the images before anything is learnt from them.
+
+    Finds broken files, duplicates and leaks, wrong labels, shortcuts, imbalance and drift between splits, and writes a
+    page with pictures. Nothing on the disk is moved or deleted.
+
+    \b
+    Examples:
+      eyebright audit photos/
+      eyebright audit photos/ --fix plan.yaml
+      eyebright audit photos/ --apply plan.yaml --manifest clean.parquet
+      eyebright train clean.parquet
+      eyebright audit photos/ --review
+    """
+    from eyebright.data.audit.findings import SEVERITIES
+    from eyebright.errors import UsageError, did_you_mean
+    from eyebright.jobs.audit import audit
+    from eyebright.jobs.prepare import open_images
+
+    grave = SEVERITIES[:-1]
+    if fail_on is not None and fail_on not in grave:
+        raise UsageError(f"--fail-on {fail_on!r}{did_you_mean(fail_on, grave)}", expected=f"one of {', '.join(grave)}")
+    if manifest is not None and apply is None:
+        raise UsageError("--manifest was given without --apply", expected="both, or neither")
+    if apply is not None and (fix is not None or review):
+        raise UsageError(
+            "--apply was given with --fix or --review", expected="one of them: a plan is written, edited, then applied"
+        )
+    source = open_images(data, superclass=superclass, consent_download=download)
+    if apply is not None:
+        _apply(source, apply, manifest or apply.with_suffix(".parquet"), json_)
+        return
+    with progress_on_screen(quiet=json_) as progress:
+        done = audit(source, output=output, name=name, device=device, seed=seed, progress=progress)
+    if review:
+        _review(done)
+    if fix is not None:
+        _write_plan(done, fix)
+    if json_:
+        print_json({**done.audit.as_dict(), "page": str(done.page)})
+    else:
+        _print_findings(done, data, fix)
+    if fail_on is not None and grave.index(fail_on) >= SEVERITIES.index(done.audit.worst()):
+        raise typer.Exit(3)
