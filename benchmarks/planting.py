@@ -38,6 +38,7 @@ class Planted:
         shortcut: the class with another JPEG quality, or None.
         broken: paths of files that are no readable images.
         strays: paths that belong to no class.
+        origins: for every image, where it lies in the untouched data; for a copy, where its original does.
     """
 
     wrong: dict[str, str]
@@ -46,6 +47,7 @@ class Planted:
     shortcut: str | None
     broken: set[str]
     strays: set[str]
+    origins: dict[str, str]
 
 
 def plant(data: Path, root: Path, *, seed: int, shortcut: bool = True) -> Planted:
@@ -61,12 +63,15 @@ def plant(data: Path, root: Path, *, seed: int, shortcut: bool = True) -> Plante
     copied = order[len(wrong) : len(wrong) + round(COPIES * count)]
     crossing = set(copied[: round(LEAKS * count)])
     odd = draw.choice(classes) if shortcut else None
-    planted = Planted({}, {}, set(), odd, set(), set())
+    planted = Planted({}, {}, set(), odd, set(), set(), {})
     places: dict[int, str] = {}
     for number, (name, path) in enumerate(images):
         label = draw.choice([other for other in classes if other != name]) if number in wrong else name
         place = f"{splits[path]}/{label}/{path.name}"
+        if place in planted.origins:  # the same photo in two classes, one of them put to the other now
+            place = f"{splits[path]}/{label}/{path.stem}-again{path.suffix}"
         places[number] = place
+        planted.origins[place] = f"{name}/{path.name}"
         if number in wrong:
             planted.wrong[place] = name
         _write(root / place, _recompressed(path, SHORTCUT_QUALITY) if label == odd else path.read_bytes())
@@ -79,6 +84,7 @@ def plant(data: Path, root: Path, *, seed: int, shortcut: bool = True) -> Plante
         place = f"{split}/{name}/{path.stem}-copy.jpg"
         _write(root / place, _changed(path, change, draw, SHORTCUT_QUALITY if name == odd else None))
         planted.copies[places[number], place] = change
+        planted.origins[place] = f"{name}/{path.name}"
         if number in crossing:
             planted.leaks.add((places[number], place))
     _break(root, classes, draw, planted)

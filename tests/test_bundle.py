@@ -86,6 +86,13 @@ def test_a_bundle_works_where_it_was_copied_to(bundle: Path, trained_run: Path) 
     np.testing.assert_allclose(expected, golden.probabilities, atol=1e-6)
 
 
+def test_a_bundle_of_before_superclasses_has_none(bundle: Path) -> None:
+    values = record_of(bundle)
+    assert values.pop("superclasses") == {}
+    (bundle / RECORD_FILE).write_text(json.dumps(values), encoding="utf-8")
+    assert read_bundle(bundle).record.superclasses == {}
+
+
 def with_flipped_bit(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
@@ -122,6 +129,9 @@ def test_every_missing_file_is_named(name: str, bundle: Path) -> None:
         {"temperature": float("inf")}, {"files": None}, {"files": []}, {"files": {}}, {"files": {"../x": "0"}},
         {"architecture_arguments": "none"}, {"preprocess": None}, {"preprocess": {}}, {"preprocess": {"size": 8}},
         {"format_version": 0}, {"format_version": "1"}, {"format_version": None},
+        {"superclasses": None}, {"superclasses": []}, {"superclasses": {"angle-0": "a", "angle-1": "b"}},
+        {"superclasses": {f"angle-{n}": "a" for n in range(4)}}, {"superclasses": {f"angle-{n}": n for n in range(3)}},
+        {"superclasses": {f"angle-{n}": "" for n in range(3)}},
     ],
     ids=str,
 )  # fmt: skip

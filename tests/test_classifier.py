@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eyebright.bundle import read_bundle
 from eyebright.classifier import Classifier, Prediction, load
 from eyebright.decode import UndecodableImage
 from eyebright.errors import DataError
@@ -119,6 +121,24 @@ def test_a_stream_may_be_endless(classifier: Classifier, paths: list[Path]) -> N
 
     stream = classifier.stream(forever(), batch_size=4)
     assert [next(stream).source for _ in range(15)] == [str(path) for path in [*paths, *paths[:3]]]
+
+
+def test_without_superclasses_a_prediction_has_none(classifier: Classifier, paths: list[Path]) -> None:
+    prediction = classifier.predict(paths[0])
+    assert (prediction.superclass, prediction.superclass_probability) == (None, None)
+
+
+def test_the_superclass_is_that_of_the_label_and_sums_its_classes(trained_run: Path, paths: list[Path]) -> None:
+    bundle = read_bundle(trained_run)
+    above = {"angle-0": "slanted", "angle-1": "upright", "angle-2": "slanted"}
+    nested = Classifier(dataclasses.replace(bundle, record=dataclasses.replace(bundle.record, superclasses=above)))
+    for prediction in nested.predict(paths):
+        assert prediction.superclass == above[prediction.label]
+        members = [value for name, value in prediction.probabilities.items() if above[name] == prediction.superclass]
+        assert prediction.superclass_probability == pytest.approx(sum(members), abs=1e-6)
+        assert prediction.probability <= prediction.superclass_probability <= 1
+    # Two classes that weigh more together do not outvote the likeliest one: label and superclass never contradict.
+    assert nested.superclass(np.array([0.3, 0.4, 0.3], dtype=np.float32)) == ("upright", pytest.approx(0.4))
 
 
 def test_many_threads_get_the_answers_of_one(classifier: Classifier, paths: list[Path]) -> None:

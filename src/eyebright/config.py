@@ -99,6 +99,9 @@ class DataConfig(Part):
     """Shares of train, val and test; used where the data has no split of its own."""
     allow_bad: float = Field(0.01, ge=0, le=1)
     """Share of unreadable images up to which training goes on without them."""
+    audit: Literal["short", "off"] = "short"
+    """What is looked at before training: `short` measures every image, finds near-duplicates and keeps them in one
+    split; `off` trusts the images."""
     max_pixels: int = Field(100_000_000, gt=0)
     """Images with more pixels than this are listed as too large and not decoded."""
     superclass: str | None = None

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -487,15 +488,109 @@ def _(place: Place) -> Sequence[str | Path]:
 
 
 @case(
-    "an archive",
+    "a zip archive that is cut off",
     code=3,
-    received="photos.zip is an archive",
-    expected="a folder of images for each class",
-    remedy="unpack it and point to the folder",
+    received="photos.zip cannot be read as a zip archive: File is not a zip file",
+    expected="a whole zip archive",
+    remedy="fetch the file again",
 )
 def _(place: Place) -> Sequence[str | Path]:
-    shutil.make_archive(str(place.folder / "photos"), "zip", place.images())
+    path = Path(shutil.make_archive(str(place.folder / "photos"), "zip", place.images()))
+    path.write_bytes(path.read_bytes()[:-100])
+    return ["train", path]
+
+
+@case(
+    "a zip archive behind a password",
+    code=3,
+    received="12 of 12 members of {folder}/photos.zip are protected by a password, such as cat/0.png",
+    expected="a zip archive without encryption",
+    remedy="unpack it",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    path, photos = place.folder / "photos.zip", place.images()
+    with zipfile.ZipFile(path, "w") as archive:
+        for photo in sorted(photos.rglob("*.png")):
+            archive.write(photo, photo.relative_to(photos))
+    # Python writes no encrypted archives: the flag is set in every entry of the directory.
+    path.write_bytes(path.read_bytes().replace(b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0"))
+    return ["train", path]
+
+
+@case(
+    "a tar archive that is cut off",
+    code=3,
+    received="photos.tar is cut off or damaged after",
+    expected="a whole tar archive",
+    remedy="fetch the file again",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    path = Path(shutil.make_archive(str(place.folder / "photos"), "tar", place.images()))
+    path.write_bytes(path.read_bytes()[:6000])
+    return ["train", path]
+
+
+@case(
+    "a compressed tar archive that is cut off",
+    code=3,
+    received="photos.tar.gz is cut off or damaged after",
+    expected="a whole compressed tar archive",
+    remedy="fetch the file again",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    path = Path(shutil.make_archive(str(place.folder / "photos"), "gztar", place.images()))
+    path.write_bytes(path.read_bytes()[:-1000])
+    return ["train", path]
+
+
+@case(
+    "a full disk while a compressed archive is unpacked",
+    code=7,
+    received="the disk is full: {folder}/cache/archives/",
+    expected="free space",
+    remedy="EYEBRIGHT_CACHE for the image cache",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    path = shutil.make_archive(str(place.folder / "photos"), "gztar", place.images())
+    place.patch("eyebright.atomic.os.fsync", _full_disk)
+    return ["train", path]
+
+
+@case(
+    "an archive of a kind that is not read",
+    code=3,
+    received="photos.rar is an archive of a kind that is not read in place (.rar)",
+    expected="a .zip or .tar archive",
+    remedy="unpack it (`unrar x photos.rar`) and point to the folder",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    (place.folder / "photos.rar").write_bytes(b"Rar!\x1a\x07\x01\x00")
+    return ["train", place.folder / "photos.rar"]
+
+
+@case(
+    "an archive without images",
+    code=3,
+    received="no images in the archive {folder}/photos.zip: found cat/notes.txt",
+    expected="a folder of images for each class in the archive",
+    remedy="check what is in it",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    with zipfile.ZipFile(place.folder / "photos.zip", "w") as archive:
+        archive.writestr("cat/notes.txt", "nothing here")
     return ["train", place.folder / "photos.zip"]
+
+
+@case(
+    "a WebDataset with a missing shard",
+    code=3,
+    received="1 of the 2 shards that {folder}/train-{{0..1}}.tar names are missing, the first is {folder}/train-1.tar",
+    expected="every shard of the pattern",
+    remedy="fetch the missing shards",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    shutil.make_archive(str(place.folder / "train-0"), "tar", place.images())
+    return ["train", place.folder / "train-{0..1}.tar"]
 
 
 @case(

@@ -148,6 +148,17 @@ def test_an_added_image_can_move_its_near_duplicates_to_train_only() -> None:
         assert table["split"].to_pylist() == [split, split]
 
 
+def test_a_contradicting_copy_does_not_send_the_others_to_test() -> None:
+    splits = {str(n): split_by_hash(str(n), 0, CUTS) for n in range(50)}
+    low, high = (next(image for image, split in splits.items() if split == name) for name in ("test", "train"))
+    rows: list[Row] = [(low, "a", None, None), (high, "a", None, None)]
+    before, _ = used_after_resolving(rows, [(low, high)], 0)
+    after, _ = used_after_resolving([*rows, (high, "b", None, None)], [(low, high)], 0)
+    # Its near-duplicate is set aside, because nobody knows its label; the image itself stays where it was learnt from.
+    assert list(after) == rows[:1]
+    assert after[rows[0]] == before[rows[0]] == ("train", high)
+
+
 @given(old=st.sets(st.integers(0, 10**6), min_size=1, max_size=60), new=st.sets(st.integers(0, 10**6), max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_adding_images_moves_none(old: set[int], new: set[int]) -> None:

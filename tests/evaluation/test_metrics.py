@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from eyebright.errors import DataError
@@ -129,3 +130,28 @@ def test_unlabelled_rows_are_counted_and_left_out() -> None:
     assert (metrics.images, metrics.unlabelled, metrics.accuracy.value) == (2, 1, 1.0)
     with pytest.raises(DataError, match="none of the 1 images has a label"):
         evaluate(predictions.rows(np.array([1])))
+
+
+def test_superclass_accuracy_counts_predictions_in_the_right_superclass() -> None:
+    generator = np.random.default_rng(3)
+    names = [f"class-{number}" for number in range(6)]
+    above = {name: f"above-{number // 2}" for number, name in enumerate(names)}
+    labels = [names[number] for number in generator.integers(0, 6, 90)]
+    ids = [str(number) for number in range(90)]
+    rows = (ids, ids, labels, ["test"] * 90, generator.normal(size=(90, 6)), 1.0, names)
+    predictions = make_predictions(*rows, above)
+    metrics = evaluate(predictions)
+    right = [
+        above[str(said)] == above[label] for said, label in zip(predictions.column("predicted"), labels, strict=True)
+    ]
+    assert metrics.superclass_accuracy is not None
+    assert metrics.superclass_accuracy.value == pytest.approx(np.mean(right))
+    assert metrics["superclass_accuracy"].value > metrics.accuracy.value
+    interval = binomtest(sum(right), 90).proportion_ci(method="wilson")
+    low, high = metrics.superclass_accuracy.low, metrics.superclass_accuracy.high
+    assert (low, high) == pytest.approx((interval.low, interval.high))
+    assert Metrics.from_dict(metrics.as_dict()) == metrics
+    plain = evaluate(make_predictions(*rows))
+    assert plain.superclass_accuracy is None
+    assert "superclass_accuracy" not in plain.as_dict()
+    assert Metrics.from_dict(plain.as_dict()) == plain

@@ -117,6 +117,26 @@ def test_foreign_truncated_and_missing_files_are_named(tmp_path: Path) -> None:
         Predictions.read(tmp_path / "cut.parquet")
 
 
+def test_superclasses_of_label_and_prediction_are_told(tmp_path: Path) -> None:
+    above = {"ant": "insect", "bee": "insect", "cat": "mammal"}
+    rows = (["1", "2", "3"], ["a", "b", "c"], ["ant", "cat", None], ["test"] * 3)
+    predictions = make_predictions(*rows, [[0, 1, 0], [1, 0, 0], [0, 0, 1]], 1.0, CLASSES, above)
+    assert predictions.column("superclass") == ["insect", "mammal", None]
+    assert predictions.column("predicted_superclass") == ["insect", "insect", "mammal"]
+    predictions.write(tmp_path / "predictions.parquet")
+    assert Predictions.read(tmp_path / "predictions.parquet").table.equals(predictions.table)
+    plain = make_predictions(*rows, np.zeros((3, 3)), 1.0, CLASSES)
+    assert plain.column("superclass") == plain.column("predicted_superclass") == [None] * 3
+
+
+def test_a_table_of_before_superclasses_is_read(tmp_path: Path) -> None:
+    predictions = _predictions()
+    predictions.write(tmp_path / "new.parquet")
+    old = pq.read_table(tmp_path / "new.parquet").drop_columns(["superclass", "predicted_superclass"])
+    pq.write_table(old, tmp_path / "old.parquet")
+    assert Predictions.read(tmp_path / "old.parquet").table.equals(predictions.table)
+
+
 def test_an_empty_table_round_trips(tmp_path: Path) -> None:
     empty = make_predictions([], [], [], [], np.zeros((0, 3)), 1.0, CLASSES)
     empty.write(tmp_path / "empty.parquet")

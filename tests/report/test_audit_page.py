@@ -22,7 +22,7 @@ from eyebright.decode import decode_image
 from eyebright.errors import DataError
 from eyebright.evaluation import evaluate, make_predictions
 from eyebright.report import ReportContent, write_report
-from eyebright.report.audit_page import audit_sections, render_audit, verdict, write_audit_page
+from eyebright.report.audit_page import audit_section, render_audit, verdict, write_audit_page
 from eyebright.report.gallery import Gallery
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -332,7 +332,7 @@ def test_the_short_form_stands_in_the_report_of_a_run(data: Stripes, tmp_path: P
         thumbnails=data.thumbnail,
     )  # fmt: skip
     audit = data.everything()
-    section = audit_sections(audit, Gallery(data.thumbnail))
+    section = audit_section(audit, Gallery(data.thumbnail))
     text = write_report(tmp_path, content, more_sections=[section]).read_text(encoding="utf-8")
     page = Page(text)
     assert "The data, looked at first" in page.text

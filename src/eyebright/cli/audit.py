@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eyebright.cli.shell import print_json, progress_on_screen
+
+if TYPE_CHECKING:
+    from eyebright.data.sources import Source
+    from eyebright.jobs.audit import AuditFolder
 
 _MARKS = {"critical": "✖", "warning": "▲", "note": "●", "passed": "✔"}
 
@@ -62,6 +68,7 @@ def command(
     from eyebright.data.audit.findings import SEVERITIES
     from eyebright.errors import UsageError, did_you_mean
     from eyebright.jobs.audit import audit
+    from eyebright.jobs.plans import write_audit_plan
     from eyebright.jobs.prepare import open_images
 
     grave = SEVERITIES[:-1]
@@ -82,10 +89,68 @@ def command(
     if review:
         _review(done)
     if fix is not None:
-        _write_plan(done, fix)
+        write_audit_plan(done, fix)
     if json_:
         print_json({**done.audit.as_dict(), "page": str(done.page)})
     else:
-        _print_findings(done, data, fix)
+        print(describe_audit(done, fix))
     if fail_on is not None and grave.index(fail_on) >= SEVERITIES.index(done.audit.worst()):
         raise typer.Exit(3)
+
+
+def _apply(source: Source, plan: Path, target: Path, json_: bool) -> None:
+    from eyebright.jobs.plans import apply_audit_plan
+
+    with progress_on_screen(quiet=json_) as progress:
+        before, after = apply_audit_plan(source, plan, target, progress=progress)
+    facts = {
+        "manifest": str(target),
+        "images_used_before": before.ok.num_rows,
+        "images_used": after.ok.num_rows,
+        "classes": list(after.classes),
+        "fingerprint": after.fingerprint(),
+    }
+    if json_:
+        print_json(facts)
+    else:
+        print(
+            f"{target}: {after.ok.num_rows:,} images used, {before.ok.num_rows:,} before; nothing on disk was changed"
+        )
+        print(f"next: eyebright train {shlex.quote(str(target))}")
+
+
+def _review(done: AuditFolder) -> None:
+    from eyebright.review.server import serve_review
+
+    if not done.audit.suggestions:
+        print("there is nothing to review: the audit suggests no change", file=sys.stderr)
+        return
+    serve_review(
+        done.audit,
+        images=done.thumbnail,
+        corrections=done.corrections,
+        announce=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+
+
+def describe_audit(done: AuditFolder, plan: Path | None) -> str:
+    """What the audit found, gravest first, and where to go from here: lines for a terminal."""
+    from eyebright.data.audit.findings import SEVERITIES
+
+    found = sorted(done.audit.findings, key=lambda finding: SEVERITIES.index(finding.severity))
+    passed = sum(finding.severity == "passed" for finding in found)
+    manifest = done.audit.manifest
+    lines = [f"{manifest.spec}: {manifest.ok.num_rows:,} usable images in {len(manifest.classes)} classes", ""]
+    for finding in found:
+        if finding.severity != "passed":
+            lines.append(f"{_MARKS[finding.severity]} {finding.severity:<9} {finding.title}")
+            lines.append(f"{'':<12} {finding.remedy}")
+    lines.append(f"{_MARKS['passed']} {passed} checks passed")
+    lines += [f"  not checked: {text}" for text in done.audit.not_checked]
+    lines += ["", f"with pictures: {done.page}"]
+    if plan is not None:
+        lines.append(f"plan: {plan}; edit it, then `eyebright audit {shlex.quote(manifest.spec)} --apply {plan}`")
+    elif done.audit.suggestions:
+        count = len(done.audit.suggestions)
+        lines.append(f"{count:,} suggestions: `--fix plan.yaml` writes them down, `--review` shows them one by one")
+    return "\n".join(lines)

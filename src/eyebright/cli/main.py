@@ -12,6 +12,7 @@ from importlib import import_module  # noqa: E402
 from eyebright.errors import did_you_mean  # noqa: E402
 
 VERBS = {
+    "audit": "Look for what is wrong with your images before anything is learnt from them.",
     "train": "Train a classifier on your images, within a time budget.",
     "resume": "Continue a run that was interrupted or killed.",
     "predict": "Classify images, folders or tables.",
@@ -37,6 +38,7 @@ Options:
   --help      Show this help; `eyebright VERB --help` shows that of a verb, with examples.
 
 Examples:
+  eyebright audit photos/
   eyebright train photos/ --budget 5m
   eyebright predict runs/NAME photo.jpg folder/ --json
 """

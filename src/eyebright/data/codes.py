@@ -20,11 +20,15 @@ def as_codes(column: Any) -> tuple[npt.NDArray[np.int64], pa.Array]:
     """
     if isinstance(column, pa.Array):
         column = pa.chunked_array([column])
-    encoded = column.dictionary_encode().unify_dictionaries()
+    encoded = column.dictionary_encode()
     if not encoded.num_chunks:
         return np.zeros(0, dtype=np.int64), pa.array([], column.type)
-    indices = [np.asarray(chunk.indices.fill_null(-1)) for chunk in encoded.chunks]
-    return np.concatenate(indices).astype(np.int64), encoded.chunk(0).dictionary
+    # One dictionary for all chunks: unifying them would cost a pass over it for each.
+    values = encoded.chunk(0).dictionary
+    assert all(len(chunk.dictionary) == len(values) for chunk in encoded.chunks)
+    return np.concatenate([np.asarray(chunk.indices.fill_null(-1)) for chunk in encoded.chunks]).astype(
+        np.int64
+    ), values
 
 
 def as_mask(column: Any) -> npt.NDArray[np.bool_]:

@@ -59,7 +59,9 @@ def find_components(ids: pa.ChunkedArray, groups: pa.ChunkedArray, links: Links,
     component_of_node = _connect(
         len(nodes), np.concatenate([id_nodes[grouped], left]), np.concatenate([group_nodes[grouped], right])
     )
-    keys = np.unique(np.where(grouped, group_nodes, id_nodes))
+    is_key = np.zeros(len(nodes), dtype=np.bool_)
+    is_key[np.where(grouped, group_nodes, id_nodes)] = True
+    keys = np.flatnonzero(is_key)
     hashes = _hashes(nodes.take(pa.array(keys)), seed)
     # The last key of each component is the one with the largest hash.
     component_of_key = component_of_node[keys]
@@ -72,20 +74,17 @@ def find_components(ids: pa.ChunkedArray, groups: pa.ChunkedArray, links: Links,
 
 def position(key: str, seed: int) -> float:
     """Where in [0, 1) a key lies: the first 64 bits of BLAKE2b over the seed and the key."""
-    return float(_unit(np.frombuffer(_digest(f"{seed}\n".encode(), key), dtype=">u8"))[0])
-
-
-def _digest(prefix: bytes, key: str) -> bytes:
-    return hashlib.blake2b(prefix + key.encode(), digest_size=8).digest()
+    return float(_unit(_hashes(pa.array([key]), seed))[0])
 
 
 def _hashes(keys: pa.Array, seed: int) -> npt.NDArray[np.uint64]:
-    prefix = f"{seed}\n".encode()
-    parts = [
-        np.frombuffer(b"".join(_digest(prefix, key) for key in keys.slice(start, _PART_KEYS).to_pylist()), dtype=">u8")
-        for start in range(0, len(keys), _PART_KEYS)
-    ]
-    return np.concatenate([np.zeros(0, dtype=np.uint64), *parts]).astype(np.uint64)
+    prefix, blake2b = f"{seed}\n".encode(), hashlib.blake2b
+    hashes = np.empty(len(keys), dtype=np.uint64)
+    for start in range(0, len(keys), _PART_KEYS):
+        part = keys.slice(start, _PART_KEYS).cast(pa.binary()).to_pylist()
+        digests = b"".join([blake2b(prefix + key, digest_size=8).digest() for key in part])
+        hashes[start : start + len(part)] = np.frombuffer(digests, dtype=">u8")
+    return hashes
 
 
 def _unit(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:

@@ -33,20 +33,23 @@ def leaked(manifest: Manifest) -> pa.Table:
     Args:
         manifest: as `assign_splits` gives it. Without groups, only images of the same bytes belong together.
     """
-    used = manifest.ok.select(["id", "source", "split", "group"])
+    used = manifest.table.select(["status", "id", "source", "split", "group"])
+    used = used.filter(pc.and_(pc.equal(used["status"], "ok"), pc.is_valid(used["split"])))
     keys = pc.coalesce(used["group"], used["id"])
     splits, names = as_codes(used["split"])
-    rank = np.array([*(SPLITS.index(name) for name in names.to_pylist()), -1])[splits]
-    assigned = rank >= 0
-    elsewhere = _splits_of(as_codes(keys)[0], rank, assigned)
-    elsewhere[np.flatnonzero(assigned), rank[assigned]] = False
-    rows = np.flatnonzero(assigned & elsewhere.any(axis=1))
-    twins = _splits_of(as_codes(used["id"])[0], rank, assigned)[rows]
-    twins[np.arange(len(rows)), rank[rows]] = False
-    table = used.set_column(used.schema.get_field_index("group"), "group", keys).take(pa.array(rows))
-    also_in = pa.array(SPLITS).take(pa.array(elsewhere[rows].argmax(axis=1)))
-    table = table.append_column("also_in", also_in).append_column("same_bytes", pa.array(twins.any(axis=1)))
-    return table.cast(LEAK_SCHEMA)
+    rank = np.array([SPLITS.index(name) for name in names.to_pylist()], dtype=np.int64)[splits]
+    elsewhere = _other_splits(keys, rank)
+    rows = np.flatnonzero(elsewhere.any(axis=1))
+    if not len(rows):
+        return LEAK_SCHEMA.empty_table()
+    same_bytes = _other_splits(used["id"], rank).any(axis=1)[rows]
+    columns = {
+        **{name: used[name].take(pa.array(rows)) for name in ("id", "source", "split")},
+        "group": keys.take(pa.array(rows)),
+        "also_in": pa.array(SPLITS).take(pa.array(elsewhere[rows].argmax(axis=1))),
+        "same_bytes": pa.array(same_bytes),
+    }
+    return pa.table(columns, schema=LEAK_SCHEMA)
 
 
 def leaked_ids(manifest: Manifest, split: Split = "test") -> list[str]:
@@ -55,10 +58,11 @@ def leaked_ids(manifest: Manifest, split: Split = "test") -> list[str]:
     return list(pc.unique(table["id"].filter(pc.equal(table["split"], split))).to_pylist())
 
 
-def _splits_of(
-    codes: npt.NDArray[np.int64], rank: npt.NDArray[np.int64], assigned: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Which splits hold a row of the same code, bool (N, 3)."""
-    held = np.zeros((int(codes.max(initial=-1)) + 1, len(SPLITS)), dtype=np.bool_)
-    held[codes[assigned], rank[assigned]] = True
-    return held[codes]
+def _other_splits(keys: pa.ChunkedArray, rank: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which splits but its own hold a row of the same key, bool (N, 3)."""
+    codes, values = as_codes(keys)
+    held = np.zeros((len(values), len(SPLITS)), dtype=np.bool_)
+    held[codes, rank] = True
+    others = held[codes]
+    others[np.arange(len(rank)), rank] = False
+    return others

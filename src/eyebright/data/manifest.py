@@ -107,10 +107,11 @@ class Manifest:
     def leaks(self) -> int:
         """How many images are used in more than one split, byte for byte the same."""
         used = self._used("id", "split")
-        images, _ = as_codes(used["id"])
+        images, ids = as_codes(used["id"])
         splits, names = as_codes(used["split"])
-        pairs = np.unique(images * (len(names) + 1) + splits + 1)
-        return int(np.count_nonzero(np.bincount(pairs // (len(names) + 1)) > 1)) if len(pairs) else 0
+        held = np.zeros((len(ids), len(names) + 1), dtype=np.bool_)
+        held[images, splits] = True  # -1, no split, is the last column
+        return int(np.count_nonzero(held.sum(axis=1) > 1))
 
     def mark(self, failures: Mapping[str, tuple[str, str]]) -> Manifest:
         """A manifest in which the used rows with these ids have the given (status, reason)."""

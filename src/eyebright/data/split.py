@@ -78,13 +78,16 @@ def assign_splits(
     if carved:
         from_train = _by_position(components.positions, carved)[component[used]]
         ranks = np.where(home == _ORDER.index("train"), from_train, ranks)
+    held = np.zeros((len(components.names), len(_ORDER)), dtype=np.bool_)
+    held[component[used], ranks] = True
+    torn = bool((held.sum(axis=1) > 1).any())
     given[used] = ranks
     splits = pa.array(_ORDER).take(pa.array(given, mask=given < 0))
     # Rows that are neither used nor a copy of one keep the user's group.
     keeps = as_mask(pc.is_in(table["status"], value_set=pa.array(["ok", "duplicate"])))
     named = components.names.take(pa.array(component, mask=component < 0))
     divided = manifest.replace(group=pc.if_else(pa.array(keeps), named, table["group"]), split=splits)
-    return divided, notes + _gaps(divided, linked=len(links) > 0)
+    return divided, notes + _gaps(divided) + (_leaks(divided, linked=len(links) > 0) if torn else [])
 
 
 def split_by_hash(group: str, seed: int, cuts: Cuts) -> Split:
@@ -141,8 +144,8 @@ def _percentages(cuts: Cuts) -> str:
     return " / ".join(f"{by_name[split]:.0%} {split}" for split in SPLITS)
 
 
-def _gaps(manifest: Manifest, *, linked: bool) -> list[str]:
-    """Notes about splits without images of a class, and about images in two splits."""
+def _gaps(manifest: Manifest) -> list[str]:
+    """Notes about splits without images of a class."""
     notes = []
     counts = manifest.counts()
     for split in SPLITS:
@@ -152,6 +155,12 @@ def _gaps(manifest: Manifest, *, linked: bool) -> list[str]:
         elif empty:
             names = ", ".join(repr(name) for name in empty[:5]) + (f" and {len(empty) - 5} more" if empty[5:] else "")
             notes.append(f"class {names} got no {split} image")
+    return notes
+
+
+def _leaks(manifest: Manifest, *, linked: bool) -> list[str]:
+    """Notes about images of one split that belong with images of another."""
+    notes = []
     copies = manifest.leaks()
     if copies:
         notes.append(

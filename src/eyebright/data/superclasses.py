@@ -30,6 +30,7 @@ def superclasses_of(manifest: Manifest) -> dict[str, str]:
         raise DataError(
             f"the superclasses of the images contradict each other: {', '.join(said)}",
             expected="one superclass for every class",
-            remedy="correct data.superclass (--superclass), or the plan that relabelled images",
+            remedy="say the superclass of every class in a YAML file (--superclass FILE.yaml), or correct the plan "
+            "that relabelled images",
         )
     return {name: found[name] for name in manifest.classes if name in found}

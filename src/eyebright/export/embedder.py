@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,12 +118,12 @@ class Embedder:
         known: dict[str, npt.NDArray[np.float16]] = {}
         for path in sorted(self.folder.glob("*.npz")):
             try:
-                with np.load(path, allow_pickle=False) as part:
+                with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as part:
                     ids = part["ids"].astype(str)
                     rows = [row for row, image in enumerate(ids) if image in wanted]
                     if rows:
                         known |= dict(zip(ids[rows].tolist(), part["features"][rows], strict=True))
-            except (OSError, ValueError, KeyError, EOFError):
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 path.unlink(missing_ok=True)  # damaged: what it held is computed again
         return known
 

@@ -72,6 +72,14 @@ class AuditFolder:
         """Where a review keeps its decisions; it is not there before the first one."""
         return self.path / CORRECTIONS_FILE
 
+    def thumbnail(self, image: str) -> Image.Image:
+        """The picture of a content id.
+
+        Raises:
+            DataError: it is not in the manifest, or is gone.
+        """
+        return thumbnails(self.audit.manifest, self.source)(image)
+
 
 class _Clock:
     """Seconds of each stage."""

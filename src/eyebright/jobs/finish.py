@@ -25,6 +25,7 @@ from eyebright.bundle import (
     write_bundle,
 )
 from eyebright.data.batches import PixelSet
+from eyebright.data.leaks import leaked_ids
 from eyebright.data.manifest import Manifest
 from eyebright.data.pack import Pack
 from eyebright.data.sources import Source
@@ -107,6 +108,7 @@ def finish(
         "times_test_scored": times,
         "temperature": temperature,
         **_slices(predictions.select("test"), manifest),
+        **_leaks(predictions.select("test"), manifest, progress),
     }
     write_json(run.file("metrics.json"), metrics)
     record = BundleRecord(
@@ -140,6 +142,22 @@ def finish(
     }
     bundle = write_bundle(run.file("bundle"), record, files=files, golden=golden)
     return Scored(bundle=bundle, predictions=predictions, validation=validation, test=test)
+
+
+def _leaks(test: Predictions, manifest: Manifest, progress: Progress) -> dict[str, Any]:
+    """`leaks`: accuracy with and without the test images that other splits hold too, where the data brings such."""
+    leaked = set(leaked_ids(manifest, "test"))
+    if not leaked:
+        return {}
+    values = {(str(image), "test"): "leaked" if image in leaked else "clean" for image in test.column("id")}
+    found = accuracy_by(test, values)
+    if "clean" in found:
+        with_leaks = float((test.predicted_index() == test.labels_index()).mean())
+        progress.warn(
+            f"{found['leaked'].images} of {len(test)} test images are, byte for byte or nearly, in another split too: "
+            f"test accuracy {with_leaks:.3f} with them, {found['clean'].accuracy.value:.3f} without"
+        )
+    return {"leaks": {value: part.as_dict() for value, part in found.items()}}
 
 
 def _slices(test: Predictions, manifest: Manifest) -> dict[str, Any]:

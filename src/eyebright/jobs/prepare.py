@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from eyebright.config import TrainConfig
+from eyebright.data.audit.findings import Audit
 from eyebright.data.batches import PixelSet
+from eyebright.data.components import Links
 from eyebright.data.manifest import Manifest
 from eyebright.data.pack import Pack, pack_images
 from eyebright.data.sources import Source, open_source
@@ -21,6 +23,7 @@ from eyebright.data.split import assign_splits
 from eyebright.data.superclasses import superclasses_of
 from eyebright.decode import decode_image
 from eyebright.errors import DataError
+from eyebright.jobs.first_look import first_look
 from eyebright.preprocess import Preprocess
 from eyebright.progress import Progress
 from eyebright.recipes.base import DataFacts
@@ -39,8 +42,8 @@ def open_images(spec: str, *, superclass: str | None = None, consent_download: b
     return with_superclasses(open_source(spec, consent_download=consent_download), rule)
 
 
-def scan(source: Source, config: TrainConfig, progress: Progress) -> Manifest:
-    """The manifest with its splits; warns of everything that a user should know before training.
+def scan(source: Source, config: TrainConfig, progress: Progress) -> tuple[Manifest, Audit | None]:
+    """The manifest with its splits, and what the first look at the images found; warns of what a user should know.
 
     Raises:
         DataError: the images or labels cannot be used for training.
@@ -48,19 +51,21 @@ def scan(source: Source, config: TrainConfig, progress: Progress) -> Manifest:
     manifest = Manifest.scan(source, max_pixels=config.data.max_pixels, progress=progress)
     manifest.check(config.data.allow_bad)
     superclasses_of(manifest)  # a contradiction should cost no training
-    manifest, notes = assign_splits(manifest, config.data.split, config.seed)
+    links: Links = ()
+    audit = None
+    if config.data.audit == "short":
+        manifest, links, audit = first_look(manifest, source, max_pixels=config.data.max_pixels, progress=progress)
+        manifest.check(config.data.allow_bad)  # now that every image was decoded
+    manifest, notes = assign_splits(manifest, config.data.split, config.seed, links=links)
     for note in notes:
         progress.warn(note)
-    if manifest.leaks():
-        progress.warn(
-            f"{manifest.leaks()} images are in more than one split, byte for byte: "
-            "the test accuracy will be too good; remove them from one of the splits"
-        )
+    if len(links):
+        progress.note(f"{len(links)} pairs of near-duplicates; images without a split of their own stay together")
     left_out = len(manifest.ledger())
     if left_out:
         progress.warn(f"{left_out} files are not used; each is listed in the report with the reason")
     check_splits(manifest)
-    return manifest
+    return manifest, audit
 
 
 def check_splits(manifest: Manifest) -> None:

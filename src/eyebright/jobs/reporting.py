@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from eyebright.config import build_config, read_yaml
+from eyebright.data.audit.findings import Audit
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source, open_source
 from eyebright.decode import decode_image
@@ -19,6 +20,9 @@ from eyebright.errors import DataError
 from eyebright.evaluation.metrics import Metrics
 from eyebright.evaluation.predictions import Predictions
 from eyebright.report import DataFacts, ReportContent, write_report
+from eyebright.report.audit_page import audit_section
+from eyebright.report.gallery import Gallery
+from eyebright.report.page import Section
 from eyebright.run import Run
 
 SAMPLES_PER_CLASS = 8
@@ -61,10 +65,20 @@ def make_report(run: Run, *, source: Source | None = None) -> Path:
         preprocess=run.bundle.record.preprocess.describe(),
         ledger=manifest.ledger(),
         slices=metrics.get("slices", {}),
+        leaks=metrics.get("leaks", {}),
         config=config.model_dump(mode="json"),
         environment={key: value for key, value in facts.items() if key != "outcome"},
     )
-    return write_report(run.path, content)
+    return write_report(run.path, content, first_look=_first_look(run, manifest, source))
+
+
+def _first_look(run: Run, manifest: Manifest, source: Source | None) -> Section | None:
+    """The section about what was found before training; None for a run that did not look."""
+    try:
+        values = json.loads(run.file("audit.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return audit_section(Audit.from_dict(values, manifest), Gallery(_thumbnails(manifest, source)))
 
 
 def _source_of(manifest: Manifest) -> Source | None:
@@ -75,7 +89,7 @@ def _source_of(manifest: Manifest) -> Source | None:
 
 
 def _thumbnails(manifest: Manifest, source: Source | None) -> Callable[[str], Image.Image]:
-    where = dict(zip(manifest.ok["id"].to_pylist(), manifest.ok["source"].to_pylist(), strict=True))
+    where = dict(zip(manifest.table["id"].to_pylist(), manifest.table["source"].to_pylist(), strict=True))
 
     def thumbnail(image: str) -> Image.Image:
         if source is None or image not in where:

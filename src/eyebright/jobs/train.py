@@ -172,11 +172,13 @@ def train(
     check_writable(output)
     source = open_images(config.source, superclass=config.data.superclass, consent_download=consent_download)
     with journal.stage("look at the images"):
-        manifest = scan(source, config, journal)
+        manifest, looked = scan(source, config, journal)
     run = create_run(output, name)
     try:
         write_text(run.file("config.yaml"), to_yaml(config))
         manifest.write(run.file("manifest.parquet"))
+        if looked is not None:
+            write_json(run.file("audit.json"), looked.as_dict())
         run.set_state("running", since=now(), seconds=0.0)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)  # not yet a run that could be resumed

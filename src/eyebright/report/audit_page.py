@@ -1,6 +1,6 @@
 """The page of an audit: the verdict, every finding with its pictures, what was not checked, and how to go on.
 
-Its short form is one section of a run's report (`audit_sections`).
+Its short form is one section of a run's report (`audit_section`).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def render_audit(audit: Audit, gallery: Gallery) -> str:
     return render_page("audit.html", parts, name=_name(audit.manifest.spec), **_summary(audit, cards, shared))
 
 
-def audit_sections(audit: Audit, gallery: Gallery) -> Section:
+def audit_section(audit: Audit, gallery: Gallery) -> Section:
     """The short form, for the report of a run: the verdict, and each finding with a few pictures."""
     cards, shared = make_cards(_found(audit), gallery, _IMAGES_IN_REPORT, prefix="audit-")
     context = {

@@ -52,6 +52,8 @@ class ReportContent:
         budget_seconds, wall_seconds: what was allowed and what it took.
         preprocess: the sentence that describes the preprocessing.
         ledger: images that were not used: mappings with `source, status, reason`.
+        leaks: accuracy on the test images that another split holds too and on the others, where there are such:
+            {leaked, clean: {images, accuracy: {value, low, high}}}; empty when there are none.
         slices: accuracy on parts of the test images, {column: {value: {images, accuracy: {value, low, high}}}}.
         config, environment: settings and surroundings; nested mappings are shown as dotted keys.
         thumbnails: gives the picture of an image id; may raise DataError when it is gone.
@@ -77,6 +79,7 @@ class ReportContent:
     wall_seconds: float | None = None
     preprocess: str = ""
     ledger: Sequence[Mapping[str, str]] = ()
+    leaks: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     slices: Mapping[str, Mapping[str, Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -72,14 +72,30 @@ class Section:
     context: Mapping[str, Any]
 
 
-def write_report(folder: Path, content: ReportContent, *, more_sections: Sequence[Section] = ()) -> Path:
+def write_report(
+    folder: Path,
+    content: ReportContent,
+    *,
+    first_look: Section | None = None,
+    more_sections: Sequence[Section] = (),
+) -> Path:
     """Write `folder/report.html` and `folder/figures/*.png`; returns the path of the page.
+
+    Args:
+        folder: where to.
+        content: what the page shows.
+        first_look: the section about what was found before training; it stands behind the one about the images.
+        more_sections: sections for the end of the page.
 
     Raises:
         StorageError: the folder cannot be written.
     """
     gallery = Gallery(content.thumbnails)
-    page = render(content, gallery, [*sections(content, gallery), *more_sections])
+    parts = sections(content, gallery)
+    if first_look is not None:
+        place = next((index for index, part in enumerate(parts) if part.anchor == "data"), -1) + 1
+        parts.insert(place, first_look)
+    page = render(content, gallery, [*parts, *more_sections])
     write_figures(folder / "figures", content, gallery)
     path = folder / "report.html"
     write_text(path, page)
@@ -163,6 +179,10 @@ def _headline(content: ReportContent) -> dict[str, Any] | None:
         "images": metrics.images,
         "split": split,
         "never_seen": content.test is not None,
+        "leaks": {
+            name: {"images": part["images"], "accuracy": Estimate(**part["accuracy"])}
+            for name, part in content.leaks.items()
+        },
         "largest": largest,
         "baseline": baseline,
         "others": [(_METRIC_NAMES[name][0], _cell(known[name], share=name not in _NOT_SHARES)) for name in others],

@@ -21,7 +21,6 @@ from eyebright.data.audit.corrections import (
     read_corrections,
     with_corrections,
 )
-from eyebright.data.audit.findings import Suggestion
 from eyebright.data.audit.plan import Entry, Plan, PlanImage
 from eyebright.errors import DataError, StorageError
 
@@ -70,10 +69,8 @@ def test_a_review_that_was_closed_goes_on_where_it_was(tmp_path: Path) -> None:
     first.record(decision(verdict(2, "keep", "rose"), note="looks right, I think"))
     again = Corrections(path)
     assert again.decisions() == first.decisions()
-    suggestion = Suggestion(
-        action="relabel", finding="label-errors", ids=(content(2),), sources=("rose/2.jpg",), label="rose", to="daisy"
-    )
-    found = again.get(key_of(suggestion, zip(suggestion.ids, suggestion.sources, strict=True)))
+    entry = relabelling(2, to="daisy")
+    found = again.get(key_of(entry, entry.images))
     assert found is not None
     assert found.note == "looks right, I think"
 

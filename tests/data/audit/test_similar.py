@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from eyebright.data.audit import similar
+from eyebright.data.audit.near_duplicates import components
 from eyebright.data.audit.similar import hash_candidates, neighbour_candidates, whiten
 
 
@@ -31,8 +32,16 @@ def _all_pairs(hashes: np.ndarray, most_bits: int) -> set[tuple[int, int]]:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 120), st.integers(0, 130))
 def test_hash_candidates_are_all_pairs_within_the_distance(seed: int, count: int, most_bits: int) -> None:
+    """Of random hashes: no image has more twins than are looked at."""
     hashes = _hashes(np.random.default_rng(seed), count, count // 3, 40)
+    most_bits = min(most_bits, 80)  # two random hashes differ in 128 bits, give or take 8
     assert {tuple(pair) for pair in hash_candidates(hashes, most_bits=most_bits)} == _all_pairs(hashes, most_bits)
+
+
+def test_images_that_all_look_alike_bring_few_pairs_each_and_one_group() -> None:
+    pairs = hash_candidates(np.zeros((500, 32), dtype=np.uint8), most_bits=4)
+    assert len(pairs) <= 500 * 10
+    assert len(np.unique(components(500, pairs.tolist()))) == 1
 
 
 def test_bands_find_every_pair_that_the_pigeonhole_promises(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import pickle
@@ -72,9 +73,7 @@ def real(shared_data: Path) -> dict[str, Real]:
 
 def batches(part: Part, count: int) -> list[Part]:
     edges = np.linspace(0, len(part.labels), count + 1).astype(int)
-    return [
-        Part(*(values[start:end] for values in part)) for start, end in zip(edges[:-1], edges[1:], strict=True)
-    ]  # fmt: skip
+    return [Part(*(values[start:end] for values in part)) for start, end in itertools.pairwise(edges)]
 
 
 def published_files(folder: str, real: Real) -> dict[str, bytes]:
@@ -92,7 +91,7 @@ def published_files(folder: str, real: Real) -> dict[str, bytes]:
         files["batches.meta"] = python2_pickle.dumps(meta)
     else:
         files["meta"] = python2_pickle.dumps({b"fine_label_names": names, b"coarse_label_names": above})
-    parts = batches(real.parts["train"], 5 if ten else 1) + [real.parts["test"]]
+    parts = [*batches(real.parts["train"], 5 if ten else 1), real.parts["test"]]
     for file, part in zip(layout.splits, parts, strict=True):
         planes = part.pixels.transpose(0, 3, 1, 2).reshape(-1, 3072)
         if layout.form == "binary":
@@ -182,9 +181,8 @@ def test_every_form_gives_the_same_images(
     assert source.spec == str(place)
     assert_is(source, real[layout.data_set])
     assert sorted(tmp_path.rglob("*")) == before  # nothing was unpacked
-    assert [stray.source for stray in source.strays()] == [
-        f"{folder}/readme.html" if "a" in form[1:2] or form == "unknown name" else "readme.html"
-    ]  # noqa: E501
+    (stray,) = source.strays()
+    assert Path(stray.source).name == "readme.html"
 
 
 def test_rows_are_named_alike_in_every_form(tmp_path: Path, files_of: Write) -> None:
@@ -326,7 +324,7 @@ def test_a_failing_download_is_explained(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("no route to host")
 
     monkeypatch.setattr(datasets, "CIFAR10", fail)
-    with pytest.raises(MissingDependencyError, match="cifar10 could not be downloaded.*no route to host"):
+    with pytest.raises(MissingDependencyError, match=r"cifar10 could not be downloaded.*no route to host"):
         open_source("cifar10", consent_download=True)
 
 
@@ -390,6 +388,18 @@ def test_a_manifest_of_a_real_batch(tmp_path: Path, real: dict[str, Real], files
     assert manifest.kind == "cifar"
 
 
+def test_strange_names_beside_a_set_are_listed(tmp_path: Path, files_of: Write) -> None:
+    write_folder(tmp_path / "cifar-10-batches-bin", files_of("cifar-10-batches-bin"))
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("not UTF-8")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere.npz").symlink_to("gone")
+    (tmp_path / "notes").mkdir()
+    manifest = Manifest.scan(open_source(tmp_path))
+    manifest.write(tmp_path / "manifest.parquet")
+    strays = {row["source"] for row in manifest.ledger() if row["status"] == "stray"}
+    assert strays == {"caf\\udce9.txt", "loop", "nowhere.npz", "notes/", "readme.html"}
+
+
 # Damage.
 
 
@@ -425,7 +435,7 @@ def test_a_damaged_archive_gives_a_data_error_or_what_a_tar_reader_finds(
     files = {name: content[: 20 * 3074] if ".bin" in name else content for name, content in files_of(folder).items()}
     path = write_archive(
         tmp_path_factory.mktemp("damaged") / "x.tar.gz", folder, files, data.draw(st.sampled_from(["w", "w:gz"]))
-    )  # noqa: E501
+    )
     content = bytearray(path.read_bytes())
     for position in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=3)):
         content[position] = data.draw(st.integers(0, 255))
@@ -542,11 +552,11 @@ def few(tmp_path_factory: pytest.TempPathFactory, files_of: Write) -> Path:
     """An unpacked archive with two images in each batch."""
     files = files_of("cifar-10-batches-py")
     return write_folder(
-        tmp_path_factory.mktemp("few"), files | {name: WHOLE for name in FOLDERS["cifar-10-batches-py"].splits}
-    )  # noqa: E501
+        tmp_path_factory.mktemp("few"), files | dict.fromkeys(FOLDERS["cifar-10-batches-py"].splits, WHOLE)
+    )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(POSITIONS), st.integers(0, 255)), max_size=4),
     st.integers(0, len(WHOLE)) | st.none(),

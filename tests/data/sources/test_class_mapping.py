@@ -169,7 +169,12 @@ LINES = st.dictionaries(NAMES, VALUES, max_size=5)
 
 
 @settings(max_examples=300, deadline=None)
-@given(PARTS, LINES, st.dictionaries(st.sampled_from(["p", "q"]), LINES, max_size=2), st.one_of(st.booleans(), st.just(["cat"])))
+@given(
+    PARTS,
+    LINES,
+    st.dictionaries(st.sampled_from(["p", "q"]), LINES, max_size=2),
+    st.one_of(st.booleans(), st.just(["cat"])),
+)
 def test_no_two_classes_become_one_unless_it_was_said(
     parts: dict[str, list[str]], lines: dict[str, Any], own: dict[str, dict[str, Any]], same: Any
 ) -> None:
@@ -197,7 +202,9 @@ def test_no_two_classes_become_one_unless_it_was_said(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="`"), min_size=1), min_size=1))
+@given(
+    st.lists(st.text(st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="`"), min_size=1), min_size=1)
+)
 def test_the_lines_that_an_error_shows_can_be_pasted(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:

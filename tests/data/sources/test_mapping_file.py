@@ -45,7 +45,7 @@ def test_whatever_is_dumped_is_read_back(tmp_path_factory: pytest.TempPathFactor
         ("- cane\n- gatto\n", "does not hold a mapping"),
         ("cane: [dog\n", r"not valid YAML.*line 2"),
         ("? [a, b]\n: c\n", "a key that is no name"),
-        ("a: {b: {c: {d: {e: f}}}}", "nested deeper"),
+        ("a: {b: {c: {d: {e: {f: {g: h}}}}}}", "nested deeper"),
         ("a: &x [*x]", "nested deeper"),
     ],
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from eyebright.atomic import write_text
-from eyebright.data.audit.findings import Action, Suggestion
+from eyebright.data.audit.findings import Action
 from eyebright.data.audit.plan import ACTIONS, EXCLUSIVE, Entry, Plan, PlanImage
 from eyebright.errors import DataError, did_you_mean
 
@@ -207,16 +207,14 @@ def with_corrections(plan: Plan, decisions: Sequence[Decision]) -> Plan:
     return dataclasses.replace(plan, entries=tuple(entries))
 
 
-def key_of(suggestion: Suggestion, shown: Iterable[tuple[str, str]]) -> Key:
-    """The key of a decision about `suggestion`.
+def key_of(entry: Entry, shown: Iterable[tuple[str, str]]) -> Key:
+    """The key of a decision about a suggestion.
 
     Args:
-        suggestion: of an audit.
+        entry: the suggestion, as a plan has it.
         shown: (id, source) of every image that was shown with it.
     """
-    if suggestion.action == "merge":
-        return (suggestion.finding, suggestion.action, frozenset({("", suggestion.label or "")}))
-    return (suggestion.finding, suggestion.action, frozenset(shown))
+    return (entry.finding, entry.action, frozenset(_subjects(entry) if entry.action == "merge" else shown))
 
 
 def _subject(verdict: Verdict, suggested: Action) -> tuple[str, str]:

@@ -149,6 +149,23 @@ class Audit:
             "facts": dict(self.facts),
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], manifest: Manifest) -> Audit:
+        """Read what `as_dict` wrote; the manifest is kept beside it."""
+
+        def example(content: Mapping[str, Any]) -> Example:
+            return Example(tuple(ImageRef(**ref) for ref in content["images"]), content["caption"], content["score"])
+
+        return cls(
+            manifest=manifest,
+            findings=[Finding(**{**f, "examples": [example(e) for e in f["examples"]]}) for f in values["findings"]],
+            suggestions=[
+                Suggestion(**{**s, "ids": tuple(s["ids"]), "sources": tuple(s["sources"])}) for s in values["suggestions"]
+            ],
+            not_checked=values["not_checked"],
+            facts=values["facts"],
+        )
+
 
 def in_reading_order(findings: Sequence[Finding]) -> list[Finding]:
     """Sorted by section, gravest first within each."""

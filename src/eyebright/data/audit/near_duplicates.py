@@ -36,6 +36,8 @@ MOST_HASH_BITS = 64
 LEAST_COSINE = 0.45
 LEAST_COSINE_OF_HASH = 0.25
 NEIGHBOURS = 5
+# Pixels of the shorter side; two pictures of fewer pixels are alike by chance, as two handwritten ones of 8x8 are.
+LEAST_SIDE = 32
 # Whitening needs enough images to tell what is common; below, every image is compared with its nearest ones.
 FEW_IMAGES = 1000
 
@@ -60,15 +62,16 @@ def find_near_duplicates(evidence: Evidence, source: Source, *, progress: Progre
     """All confirmed pairs, by index.
 
     Args:
-        evidence: the images; of those with the same bytes only the first is compared with others. Without embeddings,
-            copies that are cut are mostly missed.
+        evidence: the images; of those with the same bytes only the first is compared with others, and those with a
+            side below `LEAST_SIDE` with none. Without embeddings, copies that are cut are mostly missed.
         source: what reads the images.
         progress: told about the comparison.
     """
     progress = progress or Silent()
     first: dict[str, int] = {}
-    for index, image in enumerate(evidence.ids):
-        first.setdefault(image, index)
+    sides = np.minimum(evidence.column("width"), evidence.column("height"))
+    for index in np.flatnonzero(sides >= LEAST_SIDE).tolist():
+        first.setdefault(evidence.ids[index], index)
     unique = np.fromiter(first.values(), dtype=np.int64, count=len(first))
     hashes, mirrored = (as_array(evidence.properties[name].to_pylist()) for name in ("hash", "hash_mirrored"))
     vectors = None if evidence.embeddings is None else evidence.embeddings[unique]
@@ -103,6 +106,8 @@ def _candidates(
 ) -> npt.NDArray[np.int64]:
     """Pairs (P, 2) that are worth a comparison, first index smaller."""
     count = len(hashes)
+    if count < 2:
+        return np.zeros((0, 2), dtype=np.int64)
     twice = hash_candidates(np.concatenate([hashes, mirrored]), most_bits=MOST_HASH_BITS) % count
     by_hash = np.unique(np.sort(twice[twice[:, 0] != twice[:, 1]], axis=1), axis=0)
     if embeddings is None:

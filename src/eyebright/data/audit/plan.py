@@ -91,16 +91,8 @@ class Plan:
 def plan_of(audit: Audit) -> Plan:
     """What the audit suggests, as a plan: gravest finding first, then by place."""
     severity = {finding.code: SEVERITIES.index(finding.severity) for finding in audit.findings}
-    kept = {suggestion.to for suggestion in audit.suggestions if suggestion.action == "drop" and suggestion.to}
-    rows_of = rows_by_id(audit.manifest, kept)
-    sources = audit.manifest.table["source"].to_pylist() if kept else []
-    entries = []
-    for suggestion in audit.suggestions:
-        # Where the copy has the same bytes as the image that stays, the id alone does not say which is which.
-        others = [
-            sources[row] for row in rows_of.get(suggestion.to or "", ()) if sources[row] not in suggestion.sources
-        ]
-        entries.append(_entry_of(suggestion, stays=others[0] if others else ""))
+    stays = _kept_copies(audit)
+    entries = [_entry_of(suggestion, stays.get(number)) for number, suggestion in enumerate(audit.suggestions)]
     entries.sort(
         key=lambda entry: (
             ACTIONS.index(entry.action),
@@ -119,15 +111,32 @@ def plan_of(audit: Audit) -> Plan:
     )
 
 
-def _entry_of(suggestion: Suggestion, stays: str) -> Entry:
-    drop = suggestion.action == "drop"
+def _kept_copies(audit: Audit) -> dict[int, PlanImage]:
+    """For every suggestion that drops a copy, by its number, the image that stays.
+
+    Where copies have the same bytes, the id does not say which one stays: it is one that no suggestion drops.
+    """
+    drops = {number: s for number, s in enumerate(audit.suggestions) if s.action == "drop" and s.to is not None}
+    rows_of = rows_by_id(audit.manifest, {str(suggestion.to) for suggestion in drops.values()})
+    going = {pair for s in audit.suggestions if s.action == "drop" for pair in zip(s.ids, s.sources, strict=True)}
+    names = ("id", "source", "status")
+    kept = {}
+    for number, suggestion in drops.items():
+        found = audit.manifest.table.select(list(names)).take(rows_of.get(str(suggestion.to), [])).to_pylist()
+        others = [row for row in found if row["source"] not in suggestion.sources]
+        others.sort(key=lambda row: ((row["id"], row["source"]) in going, row["status"] != "ok"))
+        kept[number] = PlanImage(str(suggestion.to), others[0]["source"] if others else "")
+    return kept
+
+
+def _entry_of(suggestion: Suggestion, stays: PlanImage | None) -> Entry:
     return Entry(
         action=suggestion.action,
         accept=suggestion.accept,
         images=tuple(PlanImage(*pair) for pair in zip(suggestion.ids, suggestion.sources, strict=True)),
         label=suggestion.label,
-        to=None if drop else suggestion.to,
-        stays=PlanImage(suggestion.to, stays) if drop and suggestion.to is not None else None,
+        to=None if suggestion.action == "drop" else suggestion.to,
+        stays=stays,
         reason=suggestion.reason,
         confidence=suggestion.confidence,
         finding=suggestion.finding,

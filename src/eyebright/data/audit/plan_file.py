@@ -29,7 +29,7 @@ _HEADER = """\
 #   1. Write `accept: yes` where you agree and `accept: no` where you do not. `to:` may be changed to another class;
 #      `new: yes` beside it makes a class that the data do not have yet. Whole entries may be removed or added.
 #   2. eyebright audit DATA --apply {name}
-#   3. eyebright train CLEANED.parquet
+#   3. eyebright train {stem}.parquet
 #
 # Images are recognised by `id`, the hash of their bytes; a changed image is refused, not guessed.
 """
@@ -71,7 +71,7 @@ def write_plan(path: str | os.PathLike[str], plan: Plan | Audit) -> None:
     if isinstance(plan, Audit):
         plan = plan_of(plan)
     lines = [
-        *_HEADER.format(name=Path(path).name).splitlines(),
+        *_HEADER.format(name=Path(path).name, stem=Path(path).stem).splitlines(),
         "",
         f"version: {PLAN_VERSION}",
         f"eyebright: {_scalar(__version__)}",

@@ -58,25 +58,25 @@ class Family:
 
 
 def property_families(evidence: Evidence) -> list[Family]:
-    """All families, those that are the same for all of these images included."""
+    """All families, plainer ones first; those that are the same for all of these images are included."""
     number = evidence.column
     width, height, size = number("width"), number("height"), number("bytes")
     dimensions = [f"{w:.0f}x{h:.0f}" for w, h in zip(width, height, strict=True)]
     mean, border = (np.stack([number(f"{of}_{name}") for name in _CHANNELS], axis=1) for of in ("mean", "border"))
     return [
-        _jpeg(evidence),
         _format(evidence),
-        _named("the dimensions", "dimensions", "file", dimensions, [width, height]),
+        _jpeg(evidence),
+        _named("dimensions", "the dimensions", "file", dimensions, [width, height]),
         _measured("aspect", "the aspect ratio", "file", [width / height], "{:.2f} times as wide as high"),
-        _measured("file-size", "the file size", "trace", [size, size / (width * height)], words.size),
         _measured(
             "frame", "the evenness of the edge", "trace", [number("edge_contrast")], "contrast along the edge {:.2f}"
         ),
-        _coloured("border-colour", "the colour of the border", border),
+        _measured("file-size", "the file size", "trace", [size, size / (width * height)], words.size),
         _coloured("mean-colour", "the mean colour", mean, [number("saturation")]),
+        _coloured("border-colour", "the colour of the border", border),
         _measured("light", "the brightness and contrast", "appearance", _columns(evidence, "brightness", "contrast")),
         _measured(
-            "sharpness", "sharpness", "appearance", _columns(evidence, "sharpness", "entropy"), "sharpness {:.0f}"
+            "sharpness", "the sharpness", "appearance", _columns(evidence, "sharpness", "entropy"), "sharpness {:.0f}"
         ),
         _camera(evidence),
         _date(evidence),

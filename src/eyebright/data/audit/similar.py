@@ -1,7 +1,8 @@
 """Which pairs of images are worth a closer look, without comparing all pairs of a large set.
 
 By perceptual hash: all pairs up to `_EXACT_IMAGES`; above, pairs that agree in one of the 16 bands of 16 bits (locality
-sensitive hashing, Indyk and Motwani, 1998), so that the cost grows with the number of pairs that share a band.
+sensitive hashing, Indyk and Motwani, 1998). An image brings at most `_MOST_TWINS` pairs, the nearest, so that a set of
+images that all look alike costs no more than another.
 
 By embedding: vectors are whitened by principal components (Jégou and Chum, "Negative evidences and co-occurrences in
 image retrieval", 2012), which takes away what all images of a set have in common, and the nearest neighbours are taken:
@@ -22,13 +23,14 @@ _BLOCK = 2048
 _BANDS = 16
 # A band value that more images share says nothing (a white page, a black frame): such buckets are skipped.
 _MOST_IN_BUCKET = 200
+_MOST_TWINS = 10
 _COMPONENTS = 256
 _SAMPLE_IMAGES = 20_000
 _PROBED_CELLS = 3
 
 
 def hash_candidates(hashes: npt.NDArray[np.uint8], *, most_bits: int) -> npt.NDArray[np.int64]:
-    """Pairs (P, 2), first index smaller, of hashes that differ in at most `most_bits` bits.
+    """Pairs (P, 2), first index smaller, of hashes that differ in at most `most_bits` bits: the nearest of each.
 
     Args:
         hashes: uint8 (N, HASH_BITS / 8).
@@ -48,10 +50,22 @@ def _all_hash_pairs(words: npt.NDArray[np.uint64], most_bits: int) -> npt.NDArra
         distance = np.zeros((len(rows), len(words) - start), dtype=np.uint16)
         for word in range(words.shape[1]):
             distance += np.bitwise_count(rows[:, None, word] ^ words[None, start:, word])
+        # Each pair once: an image looks at those after it.
+        distance[np.arange(len(rows))[:, None] >= np.arange(distance.shape[1])[None, :]] = HASH_BITS + 1
         one, other = np.nonzero(distance <= most_bits)
-        pairs = np.stack([one, other], axis=1) + start
-        found.append(pairs[pairs[:, 0] < pairs[:, 1]])
+        nearest = np.lexsort((distance[one, other], one))
+        one, other = one[nearest], other[nearest]
+        few = _rank_in_run(one) < _MOST_TWINS
+        found.append(np.stack([one[few], other[few]], axis=1) + start)
     return np.concatenate(found)
+
+
+def _rank_in_run(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Position of every entry within its run of equal values; the values are in order."""
+    if not len(values):
+        return np.zeros(0, dtype=np.int64)
+    first = np.r_[0, np.flatnonzero(values[1:] != values[:-1]) + 1]
+    return np.arange(len(values)) - np.repeat(first, np.diff(np.r_[first, len(values)]))
 
 
 def _banded_pairs(hashes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -63,7 +77,8 @@ def _banded_pairs(hashes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         # With the values in order, members of one bucket are neighbours: compare each with the 1st, 2nd, ... after it.
         sizes = np.diff(np.flatnonzero(np.r_[True, values[1:] != values[:-1], True]))
         small = np.repeat(sizes <= _MOST_IN_BUCKET, sizes)
-        for gap in range(1, int(sizes[sizes <= _MOST_IN_BUCKET].max(initial=1))):
+        longest = int(sizes[sizes <= _MOST_IN_BUCKET].max(initial=1))
+        for gap in range(1, min(longest, _MOST_TWINS + 1)):
             same = np.flatnonzero((values[gap:] == values[:-gap]) & small[gap:])
             if not len(same):
                 break
@@ -117,9 +132,7 @@ def neighbour_candidates(
         return np.zeros((0, 2), dtype=np.int64)
     order = np.lexsort((others, -cosines, rows))
     rows, others = rows[order], others[order]
-    first = np.r_[0, np.flatnonzero(rows[1:] != rows[:-1]) + 1]
-    rank = np.arange(len(rows)) - np.repeat(first, np.diff(np.r_[first, len(rows)]))
-    near = rank < neighbours
+    near = _rank_in_run(rows) < neighbours
     return np.unique(np.sort(np.stack([rows[near], others[near]], axis=1), axis=1), axis=0)
 
 

@@ -1,6 +1,7 @@
 """Folders of images inside a zip or tar archive, read in place: `ZipTree` and `TarTree` below a `FolderSource`.
 
-A single folder at the top, such as `flowers-main/`, is looked through. Paths of images are those inside the archive.
+A single folder at the top, such as `flowers-main/`, is looked through. A metadata file counts as in a folder of this
+machine. Paths of images are those inside the archive.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from eyebright.data.sources.base import Source
 from eyebright.data.sources.folder import FolderSource
+from eyebright.data.sources.metadata import MetadataSource, find_metadata
 from eyebright.data.sources.samples import is_webdataset
 from eyebright.data.sources.shard_names import TAR_ENDINGS
 from eyebright.data.sources.tar import TarTree, index_tar
+from eyebright.data.sources.tree import Tree
 from eyebright.data.sources.webdataset import WebDatasetSource
 from eyebright.data.sources.zip import ZipTree
 from eyebright.errors import DataError
@@ -37,16 +40,16 @@ def open_archive(path: Path, spec: str) -> Source:
         DataError: it is damaged, protected by a password, or holds no image.
         StorageError: it is a compressed tar, and the cache has no room for an unpacked copy.
     """
-    source: FolderSource | WebDatasetSource
+    source: Source
     if path.name.lower().endswith(TAR_ENDINGS):
         index = index_tar(path, spec)
         if is_webdataset(index.file, index.members):
             source = WebDatasetSource(path.parent, [path], spec, indexed={path: index})
         else:
-            source = FolderSource(TarTree(path, spec, index), look_through=True)
+            source = _open_tree(TarTree(path, spec, index))
     else:
-        source = FolderSource(ZipTree(path, spec), look_through=True)
-    if not source.has_items():
+        source = _open_tree(ZipTree(path, spec))
+    if next(source.items(), None) is None:
         found = [f"{stray.source} ({stray.reason})" for stray in source.strays()]
         more = f" and {len(found) - _SHOWN_STRAYS} more" if len(found) > _SHOWN_STRAYS else ""
         raise DataError(
@@ -56,6 +59,11 @@ def open_archive(path: Path, spec: str) -> Source:
             remedy="check what is in it; an archive in an archive must be unpacked",
         )
     return source
+
+
+def _open_tree(tree: Tree) -> Source:
+    metadata = find_metadata(tree)
+    return MetadataSource(tree, metadata, tree.spec) if metadata else FolderSource(tree, look_through=True)
 
 
 def refuse_other_archives(path: Path, spec: str) -> None:

@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import os
 import tarfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ import numpy.typing as npt
 
 from eyebright.data.sources.array_rows import ArrayRowsSource, Rows
 from eyebright.data.sources.base import Split, Stray
+from eyebright.data.sources.listing import names_in, printable
 from eyebright.data.sources.unpickle import read_pickle
 from eyebright.errors import DataError
 
@@ -115,7 +115,7 @@ LAYOUTS = (
 
 def layout_of_folder(folder: Path) -> Layout | None:
     """The layout whose files lie in `folder`; by the folder's name too, so that a missing file can be named."""
-    files, folders = _listing(folder)
+    files, folders = names_in(folder)
     for layout in LAYOUTS:
         if layout.meta[0] in files and not files.isdisjoint(layout.splits):
             return layout
@@ -145,7 +145,7 @@ def open_folder(folder: Path, layout: Layout, spec: str, beside: Sequence[Stray]
     Raises:
         DataError: a file is missing or damaged.
     """
-    files, folders = _listing(folder)
+    files, folders = names_in(folder)
     _refuse_missing(layout, files, str(folder))
     others = (files - set(layout.files)) | {f"{name}/" for name in folders}
 
@@ -175,7 +175,7 @@ def open_archive(path: Path, layout: Layout, spec: str, beside: Sequence[Stray] 
     strays = list(beside)
     for member in _members(path, layout):
         if member.file is None:
-            strays.append(Stray(member.path, _NO_PART))
+            strays.append(Stray(printable(member.path), _NO_PART))
             continue
         found.add(member.file)
         if member.file in layout.meta:
@@ -185,7 +185,7 @@ def open_archive(path: Path, layout: Layout, spec: str, beside: Sequence[Stray] 
     def load(_part: str) -> dict[str, Rows]:
         # A packed stream can only be read from its beginning: all parts in one go.
         parts = (member for member in _members(path, layout) if member.file in layout.splits)
-        rows = {str(member.file): _rows(member.read(), layout, f"{path}: {member.path}") for member in parts}
+        rows = {str(member.file): _rows(member.read(), layout, f"{path}: {member.file}") for member in parts}
         _refuse_missing(layout, {*rows, *layout.meta}, str(path))
         return rows
 
@@ -237,15 +237,6 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) 
         stream = archive.extractfile(member)
         assert stream is not None  # a regular file
         return stream.read()
-
-
-def _listing(folder: Path) -> tuple[set[str], set[str]]:
-    """Names of the files and of the folders in `folder`; none where it cannot be listed."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return set(), set()
-    return {e.name for e in entries if e.is_file()}, {e.name for e in entries if e.is_dir()}
 
 
 @contextlib.contextmanager

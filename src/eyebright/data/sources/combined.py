@@ -48,17 +48,24 @@ class CombinedSource:
         self._counts: dict[str, Counter[str]] = {}
         self._splits: dict[str, Counter[str | None]] = {}
         self._groups: dict[str, set[str]] = {}
+        # Images with and without a superclass, of those that have a class.
+        self._superclasses: dict[str, Counter[bool]] = {}
         for part, source in self._parts.items():
             labels: Counter[str] = Counter()
             splits: Counter[str | None] = Counter()
             groups: set[str] = set()
+            superclasses: Counter[bool] = Counter()
             for item in source.items():
                 splits[item.split] += 1
                 if item.label is not None:
                     labels[item.label] += 1
+                    superclasses[item.superclass is not None] += 1
                 if item.group is not None:
                     groups.add(item.group)
             self._counts[part], self._splits[part], self._groups[part] = labels, splits, groups
+            self._superclasses[part] = superclasses
+        # Half a hierarchy is none: it would leave classes without a superclass.
+        self._keeps_superclasses = not any(known[False] for known in self._superclasses.values())
         declared = {part: source.class_names or () for part, source in self._parts.items()}
         self._new = mapping.resolve(self._counts, declared)
         self.class_names = self._declared_order()
@@ -72,7 +79,11 @@ class CombinedSource:
                 if label is None and item.label is not None:
                     continue
                 yield dataclasses.replace(
-                    item, source=f"{part}/{item.source}", label=label, extra=self._extra(part, source, item)
+                    item,
+                    source=f"{part}/{item.source}",
+                    label=label,
+                    superclass=item.superclass if self._keeps_superclasses else None,
+                    extra=self._extra(part, source, item),
                 )
 
     def strays(self) -> list[Stray]:
@@ -128,6 +139,13 @@ class CombinedSource:
             notes.append(
                 f"{_names(with_splits)} {_verb(with_splits, 'brings', 'bring')} a split, which is kept; images of "
                 f"{_names(without)} without one are divided by the shares of --split"
+            )
+        above = [part for part, known in self._superclasses.items() if known[True]]
+        lacking = [part for part, known in self._superclasses.items() if known[False]]
+        if above and lacking:
+            notes.append(
+                f"the superclasses that {_names(above)} {_verb(above, 'brings', 'bring')} are not used, because "
+                f"{_names(lacking)} {_verb(lacking, 'has', 'have')} none; --superclass FILE.yaml gives all classes one"
             )
         shared = Counter(group for groups in self._groups.values() for group in groups)
         repeated = sorted(group for group, parts in shared.items() if parts > 1)

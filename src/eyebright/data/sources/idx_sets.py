@@ -13,6 +13,7 @@ from pathlib import Path
 
 from eyebright.data.sources import idx
 from eyebright.data.sources.base import Stray
+from eyebright.data.sources.listing import names_in
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
@@ -52,10 +53,7 @@ _EMNIST_CLASSES = {
 
 def holds_pairs(folder: Path) -> bool:
     """Whether there is any file of IDX images in `folder`."""
-    try:
-        return any(idx.is_images_file(path.name) for path in folder.iterdir())
-    except OSError:
-        return False
+    return any(map(idx.is_images_file, names_in(folder).files))
 
 
 def open_pairs(folder: Path, spec: str, only: str | None = None, strays: Sequence[Stray] = ()) -> idx.IdxSource:

@@ -14,7 +14,7 @@ import yaml
 
 from eyebright.errors import DataError
 
-MAX_DEPTH = 4
+MAX_DEPTH = 6
 _NULL = "tag:yaml.org,2002:null"
 
 

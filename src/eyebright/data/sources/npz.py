@@ -96,10 +96,13 @@ def _is_images_shape(shape: tuple[int, ...]) -> bool:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because NumPy leaves a file open that turns out to be no archive.
+        with open(path, "rb") as handle:
+            archive = np.load(handle, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds a single array", expected=_EXPECTED)
-            yield archive
+            with archive:
+                yield archive
     except DataError:
         raise
     except Exception as error:  # NumPy and zipfile raise whatever damaged bytes lead them to

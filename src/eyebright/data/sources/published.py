@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NoReturn
@@ -16,6 +15,7 @@ from typing import NoReturn
 from eyebright.data.sources import cifar, idx, idx_sets, npz, stl10, svhn
 from eyebright.data.sources.base import Source, Stray
 from eyebright.data.sources.folder import IMAGE_SUFFIXES
+from eyebright.data.sources.listing import names_in
 from eyebright.errors import DataError
 
 # A folder with more of them is no place for data sets, and looking into each would take long.
@@ -56,7 +56,7 @@ def open_folder(folder: Path, spec: str) -> Source | None:
         _refuse_several(found, [], spec)
     if not first.entries:
         return first.open(spec, ())
-    files, folders = _listing(folder)
+    files, folders = names_in(folder)
     beside = sorted((files | folders) - set(first.entries))
     with_images = [folder / name for name in beside if name in folders and _holds_images(folder / name)]
     if with_images:
@@ -83,7 +83,7 @@ def open_file(path: Path, spec: str) -> Source | None:
 
 def find_sets(folder: Path) -> list[FoundSet]:
     """Every published set that `folder` is or holds. Nothing is read but names and headers."""
-    files, folders = _listing(folder)
+    files, folders = names_in(folder)
     sets = [*_cifar(folder, files), *_idx(folder, folders), *_stl10(folder, files, folders)]
     mats = [name for name in svhn.SPLITS if name in files]
     if mats:
@@ -95,7 +95,7 @@ def find_sets(folder: Path) -> list[FoundSet]:
     return sets
 
 
-def _cifar(folder: Path, files: set[str]) -> Iterator[FoundSet]:
+def _cifar(folder: Path, files: frozenset[str]) -> Iterator[FoundSet]:
     itself = cifar.layout_of_folder(folder)
     if itself is not None:
         yield _cifar_set(itself, folder, functools.partial(cifar.open_folder, folder, itself))
@@ -120,7 +120,7 @@ def _cifar_set(
     return FoundSet(name=layout.name, path=path, open=opened, entries=entries, data_set=layout.data_set)
 
 
-def _idx(folder: Path, folders: set[str]) -> Iterator[FoundSet]:
+def _idx(folder: Path, folders: frozenset[str]) -> Iterator[FoundSet]:
     """The folder itself, the folder `raw` of one of torchvision's sets, or such sets and Keras' below it."""
     if idx_sets.holds_pairs(folder):
         yield _idx_set(folder, ())
@@ -141,7 +141,7 @@ def _idx_set(path: Path, entries: tuple[str, ...]) -> FoundSet:
     return FoundSet(name=name, path=path, open=opened, entries=entries, data_set=data_set)
 
 
-def _stl10(folder: Path, files: set[str], folders: set[str]) -> Iterator[FoundSet]:
+def _stl10(folder: Path, files: frozenset[str], folders: frozenset[str]) -> Iterator[FoundSet]:
     if stl10.IMAGES_FILE in files:
         yield FoundSet(name="STL-10", path=folder, open=functools.partial(stl10.open_stl10, folder))
     elif stl10.FOLDER in folders:
@@ -177,16 +177,7 @@ def _refuse_several(found: Sequence[FoundSet], folders: Sequence[Path], spec: st
 
 def _holds_images(folder: Path, below: int = _FOLDERS_BELOW) -> bool:
     """Whether an image lies in `folder` or not far below it."""
-    files, folders = _listing(folder)
+    files, folders = names_in(folder)
     if any(PurePath(name).suffix.lower() in IMAGE_SUFFIXES for name in files):
         return True
     return below > 0 and any(_holds_images(folder / name, below - 1) for name in folders if not name.startswith("."))
-
-
-def _listing(folder: Path) -> tuple[set[str], set[str]]:
-    """Names of the files and of the folders in `folder`; none where it cannot be listed."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return set(), set()
-    return {e.name for e in entries if e.is_file()}, {e.name for e in entries if e.is_dir()}

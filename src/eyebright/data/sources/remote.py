@@ -11,6 +11,7 @@ import contextlib
 import errno
 import html
 import importlib
+import logging
 import posixpath
 import re
 import threading
@@ -57,6 +58,7 @@ class Connection:
                 expected="the whole address",
                 remedy="name the data again with the address as it was given to you",
             )
+        _quiet()
         file_system = _file_system_class(self.protocol)
         try:
             options = dict(file_system._get_kwargs_from_urls(address))
@@ -65,6 +67,11 @@ class Connection:
             raise _missing_package(self.protocol, str(error)) from error
         except Exception as error:
             raise trouble_of(error).as_data_error(address) from None
+        # Some packages try again by themselves; both together would wait for minutes.
+        self._tries = TRIES
+        if hasattr(self._files, "retries"):
+            self._files.retries = TRIES
+            self._tries = 1
         self._asynchronous = bool(getattr(self._files, "async_impl", False))
         # The others talk over one connection (ftp, sftp), one question at a time.
         self._lock = contextlib.nullcontext() if self._asynchronous else threading.Lock()
@@ -103,19 +110,19 @@ class Connection:
         self._ask("get_file", path, str(target), timeout=None)
 
     def _ask(self, method: str, *arguments: Any, timeout: float | None = TIMEOUT_SECONDS, **options: Any) -> Any:
-        """Call a method of the file system, `TRIES` times where the trouble may pass."""
+        """Call a method of the file system, up to `TRIES` times where the trouble may pass."""
         server = urlsplit(str(arguments[0])).netloc if self.protocol in HTTP else ""
         silences = self._silences.get(server, 0)
         if silences >= _GIVE_UP_AFTER:
             raise Trouble("unreachable", f"no answer to the last {silences} questions")
-        for number in range(TRIES):
+        for number in range(self._tries):
             try:
                 answer = self._call(method, *arguments, timeout=timeout, **options)
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in _LOCAL_DISK_ERRORS:
                     raise
                 trouble = trouble_of(error)
-                if not trouble.transient or number == TRIES - 1:
+                if not trouble.transient or number == self._tries - 1:
                     self._silences[server] = silences + 1 if trouble.kind == "unreachable" else 0
                     # The cause may hold a signature; `from None` keeps it out of what is printed.
                     raise trouble from None
@@ -243,8 +250,7 @@ def _file_system_class(protocol: str) -> Any:
     if protocol not in known:
         raise DataError(
             f"the protocol {protocol}:// is not known{did_you_mean(protocol, known)}",
-            expected="s3://, gs://, https://, hf://datasets/OWNER/NAME, or another one that fsspec knows: "
-            + ", ".join(name for name in known if name not in _NO_PLACES),
+            expected="s3://, gs://, https://, ftp://, hf://datasets/OWNER/NAME, or another one that fsspec knows",
             remedy="check the address",
         )
     try:
@@ -263,8 +269,16 @@ def _missing_package(protocol: str, words: str) -> MissingDependencyError:
     return MissingDependencyError(
         f"the package that reads {protocol}:// is not installed",
         expected="the package that fsspec needs for it",
-        remedy=words,
+        remedy=f"install that package: {words}",
     )
+
+
+def _quiet() -> None:
+    """Keep what the packages log out of the user's screen, which gets our words for it; a real log still gets it."""
+    for name in ("fsspec", "s3fs", "gcsfs", "aiobotocore", "botocore", "google"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
 
 
 def _options(protocol: str) -> dict[str, Any]:

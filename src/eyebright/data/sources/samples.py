@@ -27,6 +27,8 @@ LABEL_KEYS = ("label", "class", "cls")
 # The members that are read: they describe the image.
 SIDECARS = ("cls", "json", "txt")
 MAX_SIDECAR_BYTES = 1 << 20
+MAX_LABEL_LETTERS = 200
+_NO_LABEL = f"its label is neither a whole number nor a name of one line and at most {MAX_LABEL_LETTERS} letters"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -161,10 +163,9 @@ def _described(handle: BinaryIO, parts: Mapping[str, _Part], strays: list[Stray]
             strays.append(Stray(parts["json"].name, problem))
         key = None if "cls" in parts else next((key for key in LABEL_KEYS if values.get(key) is not None), None)
         label = values.get(key) if key else None
-        if isinstance(label, (dict, float)) and not (isinstance(label, float) and label.is_integer()):
-            strays.append(Stray(parts["json"].name, f"its {key} is neither a name nor a whole number"))
-            label = None
-        extra = {name: value for name, value in values.items() if name != key and _is_plain(value)}
+        extra = {
+            str(_storable(name)): _storable(value) for name, value in values.items() if name != key and _is_plain(value)
+        }
     for extension in ("cls", "txt"):
         if extension in parts:
             text, problem = _text(handle, parts[extension])
@@ -174,7 +175,10 @@ def _described(handle: BinaryIO, parts: Mapping[str, _Part], strays: list[Stray]
                 label = text
             else:
                 extra["txt"] = text
-    return label, extra
+    if not _may_be_a_label(label):
+        strays.append(Stray(parts["cls" if "cls" in parts else "json"].name, _NO_LABEL))
+        label = None
+    return (label.strip() or None) if isinstance(label, str) else label, extra
 
 
 def _parsed(handle: BinaryIO, part: _Part) -> tuple[dict[str, object], str]:
@@ -203,7 +207,25 @@ def _text(handle: BinaryIO, part: _Part) -> tuple[str, str]:
 
 
 def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, (str, int, float, bool))
+    return value is None or isinstance(value, (str, int, float))
+
+
+def _storable(value: object) -> object:
+    """The value as a table can hold it: JSON knows longer integers, and half of a character."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return str(value) if isinstance(value, int) and abs(value) >> 63 else value
+
+
+def _may_be_a_label(value: object) -> bool:
+    """Whether it is nothing, a whole number, a name, or a list of such (one of several is refused later)."""
+    if isinstance(value, float):
+        return value.is_integer()
+    if isinstance(value, list):
+        return all(not isinstance(one, list) and _may_be_a_label(one) for one in value)
+    if isinstance(value, str):
+        return len(value) <= MAX_LABEL_LETTERS and len(value.splitlines()) <= 1 and _storable(value) == value
+    return value is None or isinstance(value, int)
 
 
 def _members(count: int) -> str:

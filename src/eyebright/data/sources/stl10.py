@@ -14,6 +14,7 @@ import numpy as np
 
 from eyebright.data.sources.array_rows import ArrayRowsSource, Rows
 from eyebright.data.sources.base import Split, Stray
+from eyebright.data.sources.listing import names_in
 from eyebright.errors import DataError
 
 FOLDER = "stl10_binary"
@@ -34,7 +35,7 @@ def open_stl10(folder: Path, spec: str, beside: Sequence[Stray] = ()) -> ArrayRo
     Raises:
         DataError: a file is missing.
     """
-    names = {entry.name for entry in folder.iterdir()}
+    names = names_in(folder).files
     needed = [_CLASS_NAMES, *(f"{part}_{what}.bin" for part in _PARTS for what in "Xy")]
     missing = [name for name in needed if name not in names]
     if missing:

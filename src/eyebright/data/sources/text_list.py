@@ -112,11 +112,12 @@ def _read(path: Path, there: Path | None) -> list[_Line]:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"the list {path} cannot be read: {error.strerror}") from error
-    texts = [text.strip() for text in decode_text(content, path.name).splitlines()]
+    # Tabs stay: a label that is missing after one should be told.
+    texts = [text.strip(" \r") for text in decode_text(content, path.name).split("\n")]
     lines = [
         _Line(number, *_parts(text, there))
         for number, text in enumerate(texts, start=1)
-        if text and not text.startswith("#")
+        if text.strip() and not text.startswith("#")
     ]
     if not lines:
         raise DataError(

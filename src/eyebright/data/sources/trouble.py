@@ -7,6 +7,7 @@ into a `Trouble` of four kinds here, and from there into the error that fits wha
 from __future__ import annotations
 
 import errno
+import re
 import socket
 from typing import Literal
 
@@ -20,7 +21,10 @@ TIMEOUT_SECONDS = 60
 
 _TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 # Of aiohttp, boto and httpx, none of which need be installed.
-_BROKEN_CONNECTIONS = {"ClientConnectionError", "ClientPayloadError", "HTTPClientError", "TransportError"}
+_BROKEN_CONNECTIONS = {
+    *("ConnectionError", "ClientConnectionError", "ClientPayloadError", "HTTPClientError", "TransportError"),
+}
+_UNKNOWN_NAME = re.compile(r"(?i)name or service not known|name resolution|nodename nor servname|getaddrinfo")
 
 TroubleKind = Literal["missing", "not-allowed", "unreachable", "failed"]
 
@@ -49,7 +53,7 @@ class Trouble(Exception):  # noqa: N818  (turned into an error of ours by whoeve
         if self.kind == "unreachable":
             return DataError(
                 f"there is no connection to {shown}: {self.reason}",
-                expected=f"an answer within {TIMEOUT_SECONDS} seconds, at the latest at the try number {TRIES}",
+                expected=f"a server that answers within {TIMEOUT_SECONDS} seconds",
                 remedy="check the network and the address, or fetch the files and point to the folder",
             )
         return DataError(f"{shown} cannot be read: {self.reason}", remedy="check the address, and try again later")
@@ -81,13 +85,13 @@ def trouble_of(error: BaseException) -> Trouble:
         return Trouble("unreachable", f"no answer within {TIMEOUT_SECONDS} seconds", transient=True)
     if any("Certificate" in name or "SSLError" in name for name in names):
         return Trouble("failed", "the certificate of the server is not trusted")
-    if isinstance(error, socket.gaierror) or any("DNS" in name for name in names) or "ame resolution" in str(error):
+    if isinstance(error, socket.gaierror) or _UNKNOWN_NAME.search(str(error)):
         return Trouble(
             "unreachable", "the name of the server is not known here, or there is no network", transient=True
         )
     if isinstance(error, ConnectionRefusedError) or getattr(error, "errno", None) == errno.ECONNREFUSED:
         return Trouble("unreachable", "the server refused it", transient=True)
-    if isinstance(error, ConnectionError) or names & _BROKEN_CONNECTIONS:
+    if names & _BROKEN_CONNECTIONS:
         return Trouble("unreachable", "the connection broke off", transient=True)
     text = without_secrets(str(error)).strip().partition("\n")[0][:200]
     return Trouble("failed", f"{type(error).__name__}: {text}" if text else type(error).__name__)
@@ -100,10 +104,10 @@ def _status(error: BaseException) -> int | None:
         found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
         found = getattr(response, "status_code", None)
-    for value in (found, getattr(error, "status", None), getattr(error, "code", None)):
-        if isinstance(value, (int, str)) and str(value).isdigit() and 400 <= int(value) < 600:
-            return int(value)
-    return None
+    if found is None:
+        # aiohttp warns of its own `code`, which is what gcsfs calls it.
+        found = error.status if hasattr(error, "status") else getattr(error, "code", None)
+    return int(found) if str(found).isdigit() and 400 <= int(found) < 600 else None
 
 
 def _where_credentials_come_from(protocol: str) -> str:

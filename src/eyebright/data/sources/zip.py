@@ -1,8 +1,8 @@
 """A zip archive read in place.
 
-Members are found by the directory at the end of the archive and unpacked one by one, by as many threads as ask. For
-photos of 17 kB (trashnet, 4 threads on 2 cores) this reads an archive in 0.16 s, where `zipfile` behind a lock takes
-0.28 s and a `ZipFile` for each thread 0.29 s; for 1.5 MB all three take the same time.
+Members are found by the directory at the end of the archive and unpacked one by one, by as many threads as ask. The
+2,527 photos of trashnet (17 kB each; 4 threads on 2 busy cores) are read in 0.17 s so, in 0.44 s by a `ZipFile` behind
+a lock and in 0.30 s by one for each thread; of 1.5 MB members none reads faster than the others.
 """
 
 from __future__ import annotations
