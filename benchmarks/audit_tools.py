@@ -1,4 +1,4 @@
-"""One audit tool on one folder of images, in a process of its own: what it says, in how many seconds and how much memory.
+"""One audit tool on one folder of images, in a process of its own: what it says, and what that takes.
 
     PYTHON benchmarks/audit_tools.py TOOL FOLDER ANSWER.json
 
@@ -54,7 +54,7 @@ class Clock:
 
 
 def part(what: str, clock: Clock, *, before: float = 0.0, shared: float = 0.0, **said: Any) -> Part:
-    """What one tool says. Its seconds begin at `before`; `shared` is what came before and counts all the same."""
+    """What one tool says. Its seconds begin at `before`; `shared` seconds from earlier count all the same."""
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
         "what": what,
@@ -141,7 +141,9 @@ def ours(root: Path, clock: Clock) -> list[Part]:
         "pairs": sorted(pairs),
         "links": [[*pair, value] for pair, value in sorted(strongest.items(), key=lambda item: -item[1])],
         "flagged": [suggestion.sources[0] for suggestion in relabels],
-        "relabels": [[s.sources[0], s.label, s.to, s.confidence] for s in sorted(relabels, key=lambda s: -s.confidence)],
+        "relabels": [
+            [s.sources[0], s.label, s.to, s.confidence] for s in sorted(relabels, key=lambda s: -s.confidence)
+        ],
         "scores": _suspicion(*caught["check_labels"][0], rows) if "check_labels" in caught else {},
         "unreadable": [source for source, _, _, status in rows if status in STATUSES],
         "strays": [source for source, _, _, status in rows if status == "stray"],
@@ -190,7 +192,7 @@ def _suspicion(evidence: Any, groups: Any, rows: Iterable[tuple[Any, ...]]) -> d
 def cleanvision(root: Path, clock: Clock) -> list[Part]:
     from cleanvision import Imagelab
 
-    note, began = None, 0.0
+    note, lost, began = None, 0.0, clock.seconds()
     try:
         lab = Imagelab(data_path=str(root))
         lab.find_issues(verbose=False)
@@ -198,10 +200,10 @@ def cleanvision(root: Path, clock: Clock) -> list[Part]:
         note = f"stops at a file that is no image ({type(error).__name__}: {error}); run again on the readable ones"
         files = [str(path) for path in sorted(root.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
         files = [path for path in files if readable(Path(path))]
-        began = clock.seconds()
+        lost = clock.seconds() - began
         lab = Imagelab(filepaths=files)
         lab.find_issues(verbose=False)
-    said = part("cleanvision", clock, before=began)
+    said = part("cleanvision", clock, before=lost)
 
     def inside(path: str) -> str:
         return str(Path(path).relative_to(root.absolute()))
@@ -267,6 +269,7 @@ def _deduplicated(root: Path, encodings: dict[str, Any], found: dict[str, list[s
 def default_lite0() -> tuple[Any, Any]:
     """EfficientNet-Lite0 that gives its features, and the transforms that timm has for it."""
     import timm
+
     from main_job import lite0
 
     network = lite0(0).eval()

@@ -5,8 +5,9 @@
 `manifest`: a real set is repeated until there are as many images as asked for. Every repetition of an image is read
 from its file and gets other bytes at its end, so that it has another id; hash and header are read from all of them.
 The manifest is built, divided (alone, and with near-duplicate links between 5 % of the images), fingerprinted, written
-and read back. Every reading runs in a process of its own, which tells its peak memory; the numbers of workers take
-turns. The median and the range are printed.
+and read back. Images are read on each number of cores, on several in threads as well as in processes; below
+`PROCESSES_FROM_IMAGES` images Eyebright uses threads. Every reading runs in a process of its own, which tells its peak
+memory up to each step; the ways take turns. The median and the range are printed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from machine import describe
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 LINKED_SHARE = 0.05
-STEPS = ("build", "split", "split with links", "fingerprint", "write and read")
 
 
 class RepeatedSource:
@@ -71,44 +71,48 @@ def read_repeated(root: Path, source: str) -> bytes:
     return read_image_file(root / path) + repetition.encode()
 
 
-def measure_manifest(root: str, images: int, workers: int) -> dict[str, float]:
-    """Seconds of each step and peak memory of this process and of its largest worker, in MiB."""
+def measure_manifest(root: str, images: int, workers: int, processes: bool) -> None:
+    """Print seconds of each step, and peak memory so far of this process and of its largest worker, in MiB."""
     import numpy as np
 
     from eyebright.config import SplitShares
+    from eyebright.data import probing
     from eyebright.data.manifest import Manifest
     from eyebright.data.split import assign_splits
 
+    if not processes:
+        probing.PROCESSES_FROM_IMAGES = sys.maxsize
     shares = SplitShares()
-    facts: dict[str, float] = {"before": _peak_mebibytes(resource.RUSAGE_SELF)}
+    seconds: dict[str, float] = {}
+    peaks = {"start": _peak_mebibytes(resource.RUSAGE_SELF)}
     began = time.perf_counter()
 
     def lap(name: str) -> None:
         nonlocal began
-        facts[name] = time.perf_counter() - began
+        seconds[name] = time.perf_counter() - began
+        peaks[name] = _peak_mebibytes(resource.RUSAGE_SELF)
         began = time.perf_counter()
 
     manifest = Manifest.scan(RepeatedSource(Path(root), images), workers=workers)
     lap("build")
-    facts["peak of the build"] = _peak_mebibytes(resource.RUSAGE_SELF)
     divided, _ = assign_splits(manifest, shares, 0)
     lap("split")
-    ids = manifest.ok["id"]
-    pairs = np.random.default_rng(0).choice(len(ids), size=(int(images * LINKED_SHARE / 2), 2), replace=False)
+    ids = manifest.table["id"]
+    pairs = np.random.default_rng(0).choice(images, size=(int(images * LINKED_SHARE / 2), 2), replace=False)
     links = np.stack([np.asarray(ids.take(column)) for column in pairs.T], axis=1)
     began = time.perf_counter()
-    assign_splits(manifest, shares, 0, links=links)
+    divided, _ = assign_splits(manifest, shares, 0, links=links)
     lap("split with links")
     fingerprint = divided.fingerprint()
     lap("fingerprint")
     with tempfile.TemporaryDirectory() as folder:
         divided.write(Path(folder) / "manifest.parquet")
-        assert Manifest.read(Path(folder) / "manifest.parquet").table.equals(divided.table)
+        same = Manifest.read(Path(folder) / "manifest.parquet").table.equals(divided.table)
         lap("write and read")
-    facts["peak"] = _peak_mebibytes(resource.RUSAGE_SELF)
-    facts["peak of a worker"] = _peak_mebibytes(resource.RUSAGE_CHILDREN)
-    print(json.dumps({"facts": facts, "used": divided.ok.num_rows, "fingerprint": fingerprint}))
-    return facts
+    assert same
+    peaks["largest worker"] = _peak_mebibytes(resource.RUSAGE_CHILDREN)
+    used = int(np.count_nonzero(np.asarray(divided.table["status"]) == "ok"))
+    print(json.dumps({"seconds": seconds, "peaks": peaks, "used": used, "fingerprint": fingerprint}))
 
 
 def _peak_mebibytes(who: int) -> float:
@@ -126,29 +130,31 @@ def _in_own_process(function: str, *arguments: object) -> dict[str, Any]:
 
 def report_manifest(given: argparse.Namespace) -> None:
     """Measure and print."""
+    ways = [
+        (workers, processes) for workers in given.workers for processes in ((False, True) if workers > 1 else (False,))
+    ]
     for images in given.images:
-        readings: dict[int, list[dict[str, float]]] = {workers: [] for workers in given.workers}
-        fingerprints = set()
+        answers: dict[tuple[int, bool], list[dict[str, Any]]] = {way: [] for way in ways}
         for _ in range(given.rounds):
-            for workers in given.workers:
-                answer = _in_own_process("measure_manifest", str(given.data.resolve()), images, workers)
-                readings[workers].append(answer["facts"])
-                fingerprints.add(answer["fingerprint"])
+            for way in ways:
+                answers[way].append(_in_own_process("measure_manifest", str(given.data.resolve()), images, *way))
+        fingerprints = {answer["fingerprint"] for several in answers.values() for answer in several}
         assert len(fingerprints) == 1, fingerprints
-        print(f"\n{images:,} images, {answer['used']:,} of them used, fingerprint {fingerprints.pop()}")
-        for workers, several in readings.items():
-            rate = statistics.median(images / facts["build"] for facts in several)
-            print(f"  {workers} worker{'s' * (workers > 1)}: {rate:,.0f} images/s hashed and probed")
-            for step in STEPS:
-                print(f"    {step:<18} {_spread([facts[step] for facts in several], '8.2f')} s")
-            for name in ("before", "peak of the build", "peak", "peak of a worker"):
-                print(f"    {name:<18} {_spread([facts[name] for facts in several], '8.0f')} MiB")
+        print(f"\n{images:,} images, {answers[ways[0]][0]['used']:,} of them used, fingerprint {fingerprints.pop()}")
+        for (workers, processes), several in answers.items():
+            rate = [images / answer["seconds"]["build"] for answer in several]
+            how = f"{workers} core{'s' * (workers > 1)}, {'processes' if processes else 'threads'}"
+            print(f"  {how}: {_spread(rate, ',.0f')} images/s hashed and probed")
+            for step in several[0]["peaks"]:
+                peak = f"{_spread([answer['peaks'][step] for answer in several], ',.0f')} MiB"
+                taken = [answer["seconds"].get(step) for answer in several]
+                time_text = "" if None in taken else f"{_spread(taken, ',.2f')} s"
+                print(f"    {step:<18} {time_text:>26}   peak {peak}")
         sys.stdout.flush()
 
 
 def _spread(values: list[float], form: str) -> str:
-    low, high = (f"{value:{form}}".strip() for value in (min(values), max(values)))
-    return f"{statistics.median(values):{form}} ({low} to {high})"
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def main() -> None:

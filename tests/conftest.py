@@ -26,9 +26,11 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or fills the user's cache; the tests of one process share theirs."""
+    """No test reads or fills the user's cache, catalogue or Keras folder; the tests of one process share theirs."""
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("EYEBRIGHT_CACHE", str(cache))
+    monkeypatch.setenv("EYEBRIGHT_CATALOGUE", str(cache / "catalogue"))
+    monkeypatch.setenv("KERAS_HOME", str(cache / "keras"))
     return cache
 
 

@@ -66,6 +66,7 @@ def command(
       eyebright audit photos/ --review
     """
     from eyebright.data.audit.findings import SEVERITIES
+    from eyebright.data.sources.base import tolerating_colliding_class_names
     from eyebright.errors import UsageError, did_you_mean
     from eyebright.jobs.audit import audit
     from eyebright.jobs.plans import write_audit_plan
@@ -80,7 +81,8 @@ def command(
         raise UsageError(
             "--apply was given with --fix or --review", expected="one of them: a plan is written, edited, then applied"
         )
-    source = open_images(data, superclass=superclass, consent_download=download)
+    with tolerating_colliding_class_names():
+        source = open_images(data, superclass=superclass, consent_download=download)
     if apply is not None:
         _apply(source, apply, manifest or apply.with_suffix(".parquet"), json_)
         return

@@ -42,7 +42,7 @@ def leaked(manifest: Manifest) -> pa.Table:
     rows = np.flatnonzero(elsewhere.any(axis=1))
     if not len(rows):
         return LEAK_SCHEMA.empty_table()
-    same_bytes = _other_splits(used["id"], rank).any(axis=1)[rows]
+    same_bytes = _other_splits(used["id"], rank)[rows].any(axis=1)
     columns = {
         **{name: used[name].take(pa.array(rows)) for name in ("id", "source", "split")},
         "group": keys.take(pa.array(rows)),

@@ -152,7 +152,7 @@ class _Worker:
     def __init__(self, greeting: bytes) -> None:
         # In a session of its own: Ctrl-C is for the caller, who ends the workers.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER_CODE, json.dumps(sys.path)],
+            [sys.executable, "-c", _WORKER_CODE, json.dumps([path for path in sys.path if isinstance(path, str)])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

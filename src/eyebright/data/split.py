@@ -60,6 +60,7 @@ def assign_splits(
     used = as_mask(pc.equal(table["status"], "ok"))
     members = np.flatnonzero(as_mask(pc.is_in(table["status"], value_set=pa.array(_MEMBERS))))
     picked = table.select(["id", "group"]).take(pa.array(members))
+    assert picked["id"].null_count == 0, "an image that was read has an id"
     components = find_components(picked["id"], picked["group"], links, seed)
     component = np.full(table.num_rows, -1, dtype=np.int64)
     component[members] = components.of_row

@@ -34,7 +34,7 @@ from eyebright.data.superclasses import superclasses_of
 from eyebright.evaluation.calibrate import fit_temperature
 from eyebright.evaluation.metrics import Metrics, evaluate
 from eyebright.evaluation.predictions import Predictions, make_predictions
-from eyebright.evaluation.slices import accuracy_by, column_values
+from eyebright.evaluation.slices import ImageInSplit, accuracy_by, column_values
 from eyebright.export.onnx import export_onnx, with_temperature
 from eyebright.jobs.card import model_card
 from eyebright.jobs.environment import now, versions
@@ -149,7 +149,9 @@ def _leaks(test: Predictions, manifest: Manifest, progress: Progress) -> dict[st
     leaked = set(leaked_ids(manifest, "test"))
     if not leaked:
         return {}
-    values = {(str(image), "test"): "leaked" if image in leaked else "clean" for image in test.column("id")}
+    values: dict[ImageInSplit, str] = {
+        (str(image), "test"): "leaked" if image in leaked else "clean" for image in test.column("id")
+    }
     found = accuracy_by(test, values)
     if "clean" in found:
         with_leaks = float((test.predicted_index() == test.labels_index()).mean())

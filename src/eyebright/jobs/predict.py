@@ -14,14 +14,17 @@ import numpy.typing as npt
 
 from eyebright.classifier import Classifier
 from eyebright.data.sources import open_source
+from eyebright.data.sources.archive import ARCHIVE_ENDINGS
 from eyebright.data.sources.folder import IMAGE_SUFFIXES
+from eyebright.data.sources.text_list import LIST_SUFFIXES
 from eyebright.decode import UndecodableImage, read_image_file
 from eyebright.errors import did_you_mean_beside
 from eyebright.identity import content_id
 from eyebright.progress import Progress, Silent
 
 BATCH = 32
-DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".gz")
+# Files that hold or name many images; any other file is taken for one image.
+DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".npz", ".mat", ".gz", *LIST_SUFFIXES, *ARCHIVE_ENDINGS)
 Content = bytes | npt.NDArray[np.uint8]
 
 
@@ -99,7 +102,7 @@ def _open(given: str | Path) -> _Opened:
     path = Path(given)
     if not path.exists() and path.suffix.lower() in IMAGE_SUFFIXES:  # one of many that has gone
         return _Opened(str(given), [str(given)], "", _read_file)
-    if path.is_file() and path.suffix.lower() not in DATA_SUFFIXES and not path.name.endswith("-ubyte"):
+    if path.is_file() and not path.name.lower().endswith((*DATA_ENDINGS, "-ubyte")):
         return _Opened(str(given), [str(given)], "", _read_file)
     source = open_source(given)
     names = [item.source for item in source.items()]

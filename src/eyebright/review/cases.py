@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from eyebright.data.audit.corrections import Key, key_of
@@ -149,7 +150,7 @@ class _LookUp:
         named = {image.id for e in entries for image in (*e.images, *([e.stays] if e.stays else []))}
         named |= {image.id for images in partners.values() for image in images}
         rows = sorted({row for found in rows_by_id(audit.manifest, named).values() for row in found})
-        facts = audit.manifest.table.select(list(_FACTS)).take(rows).to_pylist()
+        facts = audit.manifest.table.select(list(_FACTS)).take(pa.array(rows, pa.int64())).to_pylist()
         self._facts: dict[PlanImage, dict[str, Any]] = {PlanImage(row["id"], row["source"]): row for row in facts}
         self._examples: dict[str | None, list[Shown]] = {}
 

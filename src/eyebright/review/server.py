@@ -117,6 +117,7 @@ class ReviewServer:
         if self._thread is not None:
             self._http.shutdown()
             self._thread.join()
+            self._thread = None
         self._http.server_close()
 
     def __enter__(self) -> ReviewServer:

@@ -254,6 +254,20 @@ def test_merges_are_decided_by_class() -> None:
     assert decided(plan, about("keep", "Rose")) == [("merge", False, (), "rose")]
 
 
+def test_a_label_of_a_class_that_was_joined_with_another_becomes_that_one() -> None:
+    plan = Plan(entries=(relabelling(1), relabelling(2, to="daisy")), classes=CLASSES)
+    merge = Verdict(id="", source="", label_before="tulip", action="merge", label_after="daisy")
+    joined = decision(merge, suggested="merge", finding="names")
+    moved = decision(verdict(1, "relabel", "tulip"))
+    for order in ((joined, moved), (moved, joined)):
+        found = decided(plan, *order)
+        assert ("relabel", False, ("rose/1.jpg",), "tulip") in found
+        assert ("relabel", True, ("rose/1.jpg",), "daisy") in found
+        assert ("merge", True, (), "daisy") in found
+    back = decision(verdict(3, "relabel", "tulip", before="daisy"))
+    assert decided(Plan(entries=(), classes=CLASSES), joined, back) == [("merge", True, (), "daisy")]
+
+
 def test_a_decision_about_what_is_no_longer_suggested_is_still_carried_out() -> None:
     assert decided(Plan(entries=(), classes=CLASSES), decision(verdict(1, "relabel", "tulip"))) == [
         ("relabel", True, ("rose/1.jpg",), "tulip")

@@ -116,6 +116,20 @@ def test_a_plan_lists_the_gravest_finding_first_and_says_that_nothing_is_deleted
     assert text.splitlines()[back.entries[0].line - 1].strip() == "- accept: yes"
 
 
+def test_of_several_places_with_the_same_bytes_one_stays_that_is_not_dropped_itself(flowers: Path) -> None:
+    manifest = scan(flowers)
+    first, second, third = photos(flowers, "rose")[:3]
+    rows_now = rows(manifest)
+    same = str(rows_now[third]["id"])
+    ids = [same if source in (first, second, third) else row["id"] for source, row in rows_now.items()]
+    repeated = manifest.replace(id=ids)
+    drops = [suggest(repeated, "drop", source, to=same, accept=True) for source in (first, second)]
+    made = plan_of(an_audit(repeated, *drops))
+    assert [entry.stays for entry in made.entries] == [PlanImage(same, third)] * 2
+    unknown = plan_of(an_audit(manifest, suggest(manifest, "drop", first, to="0" * 32)))
+    assert unknown.entries[0].stays == PlanImage("0" * 32, "")
+
+
 texts = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=12) | st.sampled_from(
     ["no", "7", "null", "~", "1e3", "a: b", "a #b", "- a", "{a}", "[a, b]", "'", '"', "été ", "\x85", "<<", "0o7", "="]
 )
@@ -406,9 +420,9 @@ def conflicting(manifest: Manifest, flowers: Path) -> dict[str, tuple[list[Entry
             [entry("drop", 5, first), entry("relabel", 9, first, to="tulip")],
             f"line 5 drops {first.source} and line 9 gives the label 'tulip' to it",
         ),
-        "drop and quarantine": (
-            [entry("drop", 5, first), entry("quarantine", 9, first)],
-            f"line 5 drops {first.source} and line 9 quarantines it",
+        "quarantine and relabel": (
+            [entry("relabel", 5, first, to="tulip"), entry("quarantine", 9, first)],
+            f"line 5 gives the label 'tulip' to {first.source} and line 9 quarantines it",
         ),
         "two labels": (
             [entry("relabel", 5, first, to="daisy"), entry("relabel", 9, first, to="tulip")],
@@ -446,7 +460,7 @@ def conflicting(manifest: Manifest, flowers: Path) -> dict[str, tuple[list[Entry
 
 
 @pytest.mark.parametrize("case", [
-    "drop and relabel", "drop and quarantine", "two labels", "a label that a merge removes", "two merges of a class",
+    "drop and relabel", "quarantine and relabel", "two labels", "a label that a merge removes", "two merges of a class",
     "a chain of merges", "each copy dropped for the other", "a class that is none", "a merged class that is none",
     "a label that was changed since",
 ])  # fmt: skip
@@ -458,11 +472,19 @@ def test_entries_that_contradict_each_other_or_the_data_are_refused_by_their_lin
     assert said in str(caught.value)
 
 
-def test_agreeing_entries_from_two_findings_are_no_conflict(flowers: Path) -> None:
+def test_an_image_that_two_findings_would_leave_out_is_no_conflict(flowers: Path) -> None:
     manifest = scan(flowers)
     first = image(manifest, photos(flowers, "rose")[0])
-    twice = [Entry(action="drop", images=(first,), reason=reason) for reason in ("blurred", "a copy")]
-    assert rows(apply_plan(manifest, plan(*twice)))[first.source]["reason"] == "by the plan: blurred"
+    for action in ("drop", "quarantine"):
+        twice = plan(
+            Entry(action="drop", images=(first,), reason="blurred"), Entry(action=action, images=(first,), reason="b")
+        )
+        once = apply_plan(manifest, twice)
+        assert (rows(once)[first.source]["status"], rows(once)[first.source]["reason"]) == (
+            "dropped",
+            "by the plan: blurred",
+        )
+        assert apply_plan(once, twice).table.equals(once.table)
 
 
 def test_images_that_are_gone_or_changed_are_listed_and_nothing_is_applied(flowers: Path) -> None:

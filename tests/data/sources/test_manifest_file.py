@@ -100,7 +100,10 @@ def test_groups_weights_superclasses_and_further_columns_come_along(flowers: Pat
     again = Manifest.scan(open_source(tmp_path / "one.parquet"))
     assert again.table.equals(first.table)
     again.write(tmp_path / "two.parquet")
-    assert Manifest.scan(open_source(tmp_path / "two.parquet")).table.equals(first.table), "also a manifest of one"
+    nested = open_source(tmp_path / "two.parquet")
+    assert Manifest.scan(nested).table.equals(first.table), "also a manifest of a manifest"
+    assert isinstance(nested, ManifestSource)
+    assert nested.origin.spec == str(tmp_path / "table.csv")
 
 
 def test_new_images_of_the_data_are_not_part_of_the_manifest(flowers: Path, tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ class _Application:
                 content = self.ids[row]
                 if entry.action == "relabel" and content is not None and former.action == "relabel":
                     former = label_of_content.setdefault(content, entry)
-                if (former.action, former.to) != (entry.action, entry.to):
+                # Dropped or quarantined, an image is left out either way: the entry that comes first says why.
+                if former.to != entry.to or (former.action == "relabel") != (entry.action == "relabel"):
                     self.problems.append(f"{_does(former)} {self.sources[row]} and {_does(entry)} it")
                 self._check_current(entry, row, merges)
         return treated

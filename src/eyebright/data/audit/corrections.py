@@ -181,9 +181,10 @@ def with_corrections(plan: Plan, decisions: Sequence[Decision]) -> Plan:
     """The plan with what a person decided: agreed entries accepted, rejected ones not, other choices added.
 
     Where an image was decided about more than once (its label, then that it is a copy), the last decision holds, and
-    an entry of the plan that contradicts it is not accepted.
+    an entry of the plan that contradicts it is not accepted. A label that was given to an image before or after its
+    class was joined with another becomes that other one.
     """
-    decisions = sorted(decisions, key=lambda decision: decision.decided_at)
+    decisions = _after_merges(sorted(decisions, key=lambda decision: decision.decided_at))
     final = _final_verdicts(decisions)
     entries = list(plan.entries)
     for decision in decisions:
@@ -219,6 +220,22 @@ def key_of(entry: Entry, shown: Iterable[tuple[str, str]]) -> Key:
 
 def _subject(verdict: Verdict, suggested: Action) -> tuple[str, str]:
     return ("", verdict.label_before) if suggested == "merge" else (verdict.id, verdict.source)
+
+
+def _after_merges(decisions: Sequence[Decision]) -> list[Decision]:
+    """The decisions with labels as they are once the classes that a person joined are one."""
+    merged = {v.label_before: v.label_after for made in decisions for v in made.verdicts if v.action == "merge"}
+    found = []
+    for made in decisions:
+        verdicts = []
+        for verdict in made.verdicts:
+            if verdict.action == "relabel" and verdict.label_after in merged:
+                after = merged[verdict.label_after]
+                verb: Verb = "keep" if after == verdict.label_before else "relabel"
+                verdict = dataclasses.replace(verdict, action=verb, label_after=after)
+            verdicts.append(verdict)
+        found.append(dataclasses.replace(made, verdicts=tuple(verdicts)))
+    return found
 
 
 def _final_verdicts(decisions: Iterable[Decision]) -> dict[PlanImage, Verdict]:

@@ -160,7 +160,8 @@ class Audit:
             manifest=manifest,
             findings=[Finding(**{**f, "examples": [example(e) for e in f["examples"]]}) for f in values["findings"]],
             suggestions=[
-                Suggestion(**{**s, "ids": tuple(s["ids"]), "sources": tuple(s["sources"])}) for s in values["suggestions"]
+                Suggestion(**{**s, "ids": tuple(s["ids"]), "sources": tuple(s["sources"])})
+                for s in values["suggestions"]
             ],
             not_checked=values["not_checked"],
             facts=values["facts"],

@@ -26,9 +26,9 @@ from eyebright.data.sources.base import Source
 from eyebright.decode import UndecodableImage, decode_image
 from eyebright.progress import Progress, Silent
 
-# On flowers, crops that leave 64 % of the area reach 0.92 and all other planted changes 0.95; by eye, pairs above 0.75
-# are the same picture or the next of a burst, and below 0.7 two photos of one kind of thing begin.
-LEAST_CORRELATION = 0.75
+# On flowers, crops that leave 64 % of the area reach 0.92 and all other planted changes 0.95; by eye, pairs above 0.8
+# are the same picture or the next of a burst, and below it two photos of one kind of thing begin.
+LEAST_CORRELATION = 0.8
 # Of the area; below, a patch of one image is found in another by chance.
 LEAST_SHARE = 0.4
 MOST_HASH_BITS = 64

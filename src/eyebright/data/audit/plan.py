@@ -10,12 +10,14 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from eyebright.data.audit.findings import SEVERITIES, Action, Audit, Suggestion
 from eyebright.data.manifest import Manifest
 
 # In the order in which a plan lists them.
 ACTIONS: tuple[Action, ...] = ("drop", "relabel", "merge", "group", "quarantine")
-# An image can be treated in only one of these ways.
+# What can be done to an image itself, once; of `drop` and `quarantine` the first in a plan holds.
 EXCLUSIVE: tuple[Action, ...] = ("drop", "relabel", "quarantine")
 
 
@@ -122,7 +124,8 @@ def _kept_copies(audit: Audit) -> dict[int, PlanImage]:
     names = ("id", "source", "status")
     kept = {}
     for number, suggestion in drops.items():
-        found = audit.manifest.table.select(list(names)).take(rows_of.get(str(suggestion.to), [])).to_pylist()
+        rows = pa.array(rows_of.get(str(suggestion.to), []), pa.int64())
+        found = audit.manifest.table.select(list(names)).take(rows).to_pylist()
         others = [row for row in found if row["source"] not in suggestion.sources]
         others.sort(key=lambda row: ((row["id"], row["source"]) in going, row["status"] != "ok"))
         kept[number] = PlanImage(str(suggestion.to), others[0]["source"] if others else "")

@@ -6,6 +6,7 @@ entry remembers its line, so that later messages can name it.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -66,15 +67,13 @@ def write_plan(path: str | os.PathLike[str], plan: Plan | Audit) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    from eyebright import __version__
-
     if isinstance(plan, Audit):
         plan = plan_of(plan)
     lines = [
         *_HEADER.format(name=Path(path).name, stem=Path(path).stem).splitlines(),
         "",
         f"version: {PLAN_VERSION}",
-        f"eyebright: {_scalar(__version__)}",
+        f"eyebright: {_scalar(importlib.metadata.version('eyebright'))}",
         f"data: {_scalar(plan.data)}",
         f"fingerprint: {_scalar(plan.fingerprint)}",
         *_flow_list("classes", plan.classes),

@@ -5,11 +5,13 @@ A source lists what is there and decides nothing: whether an image can be used i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Literal, Protocol
 
 import numpy as np
@@ -108,12 +110,27 @@ def split_in_name(path: str) -> Split | None:
     return SPLIT_ALIASES[found.group(1)] if found else None
 
 
+_tolerated: ContextVar[bool] = ContextVar("colliding class names are tolerated", default=False)
+
+
+@contextlib.contextmanager
+def tolerating_colliding_class_names() -> Iterator[None]:
+    """Inside, `refuse_colliding_class_names` raises nothing: for an audit, which reports such names and merges them."""
+    token = _tolerated.set(True)
+    try:
+        yield
+    finally:
+        _tolerated.reset(token)
+
+
 def refuse_colliding_class_names(names: Iterable[str], remedy: str) -> None:
     """Raise when two class names differ only by upper and lower case, blanks or Unicode spelling.
 
     Raises:
         DataError: naming the colliding names; `remedy` says how to merge them.
     """
+    if _tolerated.get():
+        return
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(names)):
         spellings[" ".join(unicodedata.normalize("NFKC", name).split()).casefold()].append(name)

@@ -11,6 +11,7 @@ import contextlib
 import glob
 import importlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -173,7 +174,8 @@ def _look_up(repository: str, revision: str | None) -> _Snapshot:
                 return _Snapshot(repository, revision, json.loads(record.read_text(encoding="utf-8"))["files"])
     hub = _package()
     try:
-        facts = hub.HfApi().dataset_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)
+        with _quiet():
+            facts = hub.HfApi().dataset_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)
     except Exception as error:  # whatever the package, and the one that it talks http with, may raise
         raise _explained(error, repository, revision) from None
     return _Snapshot(repository, str(facts.sha), sorted(file.rfilename for file in facts.siblings or []))
@@ -187,7 +189,7 @@ def _fetch(snapshot: _Snapshot, paths: Sequence[str]) -> Path:
         root = Path(hub.snapshot_download(**options, local_files_only=True))
         if all((root / path).is_file() for path in paths):
             return root
-    with _without_bars(hub):
+    with _quiet():
         try:
             root = Path(hub.snapshot_download(**options, allow_patterns=_patterns(paths)))
         except Exception as error:
@@ -230,15 +232,19 @@ def _package() -> Any:
 
 
 @contextlib.contextmanager
-def _without_bars(hub: Any) -> Iterator[None]:
-    """Only the command line prints."""
-    off = hub.utils.are_progress_bars_disabled()
-    hub.utils.disable_progress_bars()
+def _quiet() -> Iterator[None]:
+    """Only the command line prints: no bars, and no log of every try of a connection that is gone."""
+    bars = importlib.import_module("huggingface_hub.utils")
+    log = logging.getLogger("huggingface_hub")
+    off, level = bars.are_progress_bars_disabled(), log.level
+    bars.disable_progress_bars()
+    log.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        log.setLevel(level)
         if not off:
-            hub.utils.enable_progress_bars()
+            bars.enable_progress_bars()
 
 
 def _explained(error: Exception, repository: str, revision: str | None) -> DataError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from eyebright.data.sources.base import Item, Source, Stray
+from eyebright.data.sources.base import (
+    Item,
+    Source,
+    Stray,
+    refuse_colliding_class_names,
+    tolerating_colliding_class_names,
+)
 from eyebright.decode import UndecodableImage
 from eyebright.errors import DataError
 from eyebright.identity import content_id
@@ -44,7 +51,7 @@ class ManifestSource:
     """The images of a manifest, read from the source that it was made of.
 
     Attributes:
-        inner: that source; a manifest made of this one may name it directly.
+        inner: that source.
 
     Args:
         path: the manifest.
@@ -62,6 +69,9 @@ class ManifestSource:
         self._path = path
         facts = _read_facts(path)
         self.class_names: tuple[str, ...] | None = facts.classes
+        refuse_colliding_class_names(
+            facts.classes, remedy=f"merge them: `eyebright audit {shlex.quote(self.spec)} --fix plan.yaml`"
+        )
         self.inner = _open_inner(path, facts.spec, open_inner)
         try:
             self._table = pq.read_table(path)
@@ -72,6 +82,13 @@ class ManifestSource:
                 remedy="write it again: `eyebright audit DATA --apply plan.yaml`",
             ) from error
         self._read = _CheckedRead(self.inner.read, *_places_and_ids(self._table, path))
+
+    @property
+    def origin(self) -> Source:
+        """Where the images lie, past any number of manifests. A manifest made of this source should name that one:
+        it then depends on no other manifest, and may replace this one.
+        """
+        return self.inner.origin if isinstance(self.inner, ManifestSource) else self.inner
 
     def items(self) -> Iterator[Item]:
         """The images that are in use or might be, in the order of the manifest."""
@@ -190,7 +207,8 @@ def _open_inner(path: Path, spec: str, open_inner: Callable[[str], Source]) -> S
     place = spec if Path(spec).expanduser().exists() or not beside.exists() else str(beside)
     _refuse_circle(path, place)
     try:
-        return open_inner(place)
+        with tolerating_colliding_class_names():  # the manifest may have merged them
+            return open_inner(place)
     except DataError as error:
         raise DataError(
             f"the images of the manifest {path} cannot be opened: {error.problem}",

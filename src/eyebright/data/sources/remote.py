@@ -204,7 +204,7 @@ class RemoteTree:
         return []
 
     def _path(self, path: str) -> str:
-        """A path below the root as the file system wants it; `..` leads up, but not out of the host or bucket."""
+        """A path below the root as the file system wants it; `..` leads no higher than the host or the bucket."""
         if not path:
             return self._root
         if self.protocol in HTTP:
@@ -214,7 +214,8 @@ class RemoteTree:
         if path.startswith("/"):
             raise UndecodableImage("missing", f"{path} is a path of another machine, not one below {self.spec}")
         joined = posixpath.normpath(f"{self._root}/{path}")
-        if joined.partition("/")[0] != self._root.partition("/")[0]:
+        top = self._root.strip("/").partition("/")[0]
+        if joined.startswith("..") or (top and joined.strip("/").partition("/")[0] != top):
             raise UndecodableImage("missing", f"{path} leads out of {self.spec}")
         return joined
 

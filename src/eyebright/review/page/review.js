@@ -28,8 +28,8 @@ async function ask(path, body) {
   }
   const value = await answer.json().catch(() => ({}));
   if (!answer.ok) {
-    const remedy = value.remedy ? ` To fix it: ${value.remedy}.` : "";
-    throw new Error(`Not saved: ${value.problem || answer.statusText}.\nThe image stays here until it is.${remedy}`);
+    const remedy = value.remedy ? `To fix it: ${value.remedy}. ` : "";
+    throw new Error(`Not saved: ${value.problem || answer.statusText}.\n${remedy}The question stays here until it is saved.`);
   }
   return value;
 }
