@@ -31,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ def ours(root: Path, clock: Clock) -> list[Part]:
         audit = job.audit(open_source(str(root)), output=output, name="audit").audit
     said = part("ours", clock)
     (evidence, *_), links = caught["find_near_duplicates"]
+    of_labels = _suspicion(evidence, caught["check_labels"][0][1]) if "check_labels" in caught else {}
     table = audit.manifest.table
     rows = list(zip(*(table[name].to_pylist() for name in ("source", "id", "label", "status")), strict=True))
     places = defaultdict(list)  # copies with the same bytes share an id
@@ -144,7 +145,8 @@ def ours(root: Path, clock: Clock) -> list[Part]:
         "relabels": [
             [s.sources[0], s.label, s.to, s.confidence] for s in sorted(relabels, key=lambda s: -s.confidence)
         ],
-        "scores": _suspicion(*caught["check_labels"][0], rows) if "check_labels" in caught else {},
+        # A repeat with the same bytes and label is not looked at: it is as suspect as its twin.
+        "scores": {source: of_labels[image, label] for source, image, label, _ in rows if (image, label) in of_labels},
         "unreadable": [source for source, _, _, status in rows if status in STATUSES],
         "strays": [source for source, _, _, status in rows if status == "stray"],
         "shortcuts": [
@@ -164,8 +166,8 @@ def ours(root: Path, clock: Clock) -> list[Part]:
     return [said]
 
 
-def _suspicion(evidence: Any, groups: Any, rows: Iterable[tuple[Any, ...]]) -> dict[str, float]:
-    """One less the out-of-fold probability of the given label, for every readable image: what the audit ranks by.
+def _suspicion(evidence: Any, groups: Any) -> dict[tuple[str, str], float]:
+    """One less the out-of-fold probability of the given label, by content id and label: what the audit ranks by.
 
     The audit keeps the probabilities to itself, so they are computed a second time (not timed) by the same function
     with the same seed.
@@ -180,13 +182,10 @@ def _suspicion(evidence: Any, groups: Any, rows: Iterable[tuple[Any, ...]]) -> d
         evidence.embeddings[known], index[known], groups[known], classes=len(evidence.manifest.classes), seed=0
     )
     given = probabilities[np.arange(len(known)), index[known]]
-    scores = {evidence.sources[row]: 1 - float(value) for row, value in zip(known.tolist(), given, strict=True)}
-    # A repeat with the same bytes and label is not looked at: it is as suspect as its twin.
-    of_content = {(evidence.ids[row], evidence.labels[row]): scores[evidence.sources[row]] for row in known.tolist()}
-    for source, image, label, status in rows:
-        if status == "duplicate" and (image, label) in of_content:
-            scores[source] = of_content[image, label]
-    return scores
+    return {
+        (evidence.ids[row], evidence.labels[row]): 1 - float(value)
+        for row, value in zip(known.tolist(), given, strict=True)
+    }
 
 
 def cleanvision(root: Path, clock: Clock) -> list[Part]:

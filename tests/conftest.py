@@ -45,6 +45,17 @@ def flowers_sample(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     return root
 
 
+@pytest.fixture(scope="session")
+def natural_twins() -> set[frozenset[str]]:
+    """Names of the pairs in `flowers_sample` that show the same picture, looked at by eye."""
+    return {
+        frozenset({"10466290366_cc72e33532.jpg", "10994032453_ac7f8d9e2e.jpg"}),
+        frozenset({"10993710036_2033222c91.jpg", "10993818044_4c19b86c82.jpg"}),
+        frozenset({"12406418663_af20dc225f_n.jpg", "12407768513_3440238148_n.jpg"}),
+        frozenset({"13279526615_a3b0059bec.jpg", "13342823005_16d3df58df_n.jpg"}),
+    }
+
+
 def write_stripes(root: Path, *, classes: int = 2, images: int = 12, side: int = 16, seed: int = 0) -> Path:
     """A folder per class of small noisy PNGs; class k has stripes of angle k * 180 / classes degrees."""
     random = np.random.default_rng(seed)

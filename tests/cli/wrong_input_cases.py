@@ -1121,6 +1121,123 @@ def _(place: Place) -> Sequence[str | Path]:
     return ["resume", run]
 
 
+# Further ways to name images.
+
+
+@case(
+    "a pattern that matches nothing",
+    code=3,
+    received="nothing matches {folder}/photos/*/*.gif; the nearest folder that exists, {folder}/photos, holds cat/",
+    expected="a pattern that matches images, such as 'photos/**/*.jpg'",
+    remedy="check the pattern",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    return ["train", f"{place.images()}/*/*.gif"]
+
+
+@case(
+    "a list with a line of another form",
+    code=3,
+    received="line 3 of list.txt holds a path ('photos/dog/0.png'), and line 1 a path, a blank and a label",
+    expected="all lines of one form",
+    remedy="correct the line, or write a CSV with the header `image_path,label`",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    place.images()
+    return ["train", place.text("list.txt", "photos/cat/0.png cat\nphotos/cat/1.png cat\nphotos/dog/0.png\n")]
+
+
+@case(
+    "a table with several classes in a row",
+    code=3,
+    received="holds several classes in 2 of 3 rows; the first is row 3 of labels.csv: 'cat|dog'",
+    expected="one class a row: training on images of several classes is not there yet",
+    remedy="keep the class that matters most in each row",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    place.images()
+    rows = "photos/cat/0.png,cat\nphotos/cat/1.png,cat|dog\nphotos/dog/0.png,dog|cat\n"
+    return ["train", place.text("labels.csv", f"image_path,label\n{rows}")]
+
+
+@case(
+    "two metadata files in a folder",
+    code=3,
+    received="metadata.csv and metadata.jsonl lie side by side in {folder}/photos",
+    expected="one metadata file in a folder",
+    remedy="keep one of them",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    photos = place.images()
+    place.text("photos/metadata.csv", "file_name,label\ncat/0.png,cat\n")
+    place.text("photos/metadata.jsonl", '{"file_name": "cat/0.png", "label": "cat"}\n')
+    return ["train", photos]
+
+
+@case(
+    "an address of an unknown protocol",
+    code=3,
+    received="the protocol htps:// is not known (did you mean 'https'?)",
+    expected="s3://, gs://, https://",
+    remedy="check the address",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    return ["train", "htps://host/photos"]
+
+
+@case(
+    "an address whose server does not answer",
+    code=3,
+    received="there is no connection to ftp://127.0.0.1:1/photos?...: the server refused it",
+    expected="a server that answers within 60 seconds",
+    remedy="check the network and the address",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    # The port 1 is closed everywhere; ftp needs no further package.
+    return ["train", "ftp://127.0.0.1:1/photos?token=secret"]
+
+
+@case(
+    "an address whose package is not installed",
+    code=8,
+    received="the package that reads s3:// is not installed",
+    expected="s3fs for s3://",
+    remedy="pip install 'eyebright[remote]'",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    def absent(protocol: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    place.patch("fsspec.registry.get_filesystem_class", absent)
+    return ["train", "s3://bucket/photos"]
+
+
+@case(
+    "a data set of the hub without a network",
+    code=3,
+    received="there is no connection to hf://datasets/flora/flowers",
+    expected="a server that answers",
+    remedy="check the network and the address",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    def unreachable(*arguments: Any, **options: Any) -> None:
+        raise ConnectionError("Name or service not known")
+
+    place.patch("huggingface_hub.HfApi.dataset_info", unreachable)
+    return ["train", "hf://datasets/flora/flowers"]
+
+
+@case(
+    "a name of the hub that is misspelt",
+    code=3,
+    received="hf://flora/flowers is no name of a data set",
+    expected="hf://datasets/OWNER/NAME",
+    remedy="correct the name",
+)
+def _(place: Place) -> Sequence[str | Path]:
+    return ["train", "hf://flora/flowers"]
+
+
 # Predicting and evaluating.
 
 

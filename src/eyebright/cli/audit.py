@@ -129,7 +129,7 @@ def _review(done: AuditFolder) -> None:
         return
     serve_review(
         done.audit,
-        images=done.thumbnail,
+        images=done.pictures(),
         corrections=done.corrections,
         announce=lambda text: print(text, file=sys.stderr, flush=True),
     )

@@ -172,7 +172,7 @@ class Manifest:
                 f"none of the {self.table.num_rows - statuses['stray']} images in {self.spec} has a label",
                 expected="a folder for each class, or a table with the columns image_path and label",
                 remedy="fill in the labels"
-                if self.kind in ("table", "hf-parquet")
+                if self.kind in ("table", "hf-parquet", "text-list", "metadata", "webdataset")
                 else "sort the images into folders named after their classes",
             )
 

@@ -72,13 +72,12 @@ class AuditFolder:
         """Where a review keeps its decisions; it is not there before the first one."""
         return self.path / CORRECTIONS_FILE
 
-    def thumbnail(self, image: str) -> Image.Image:
-        """The picture of a content id.
+    def pictures(self) -> Callable[[str], Image.Image]:
+        """What gives the whole picture of a content id; safe to call from many threads.
 
-        Raises:
-            DataError: it is not in the manifest, or is gone.
+        It raises DataError for an id that is not in the manifest, or an image that is gone.
         """
-        return thumbnails(self.audit.manifest, self.source)(image)
+        return thumbnails(self.audit.manifest, self.source, at_least=None)
 
 
 class _Clock:
@@ -169,14 +168,20 @@ def look(source: Source, *, device: str = "auto", seed: int = 0, progress: Progr
     )
 
 
-def thumbnails(manifest: Manifest, source: Source) -> Callable[[str], Image.Image]:
-    """What gives the picture of a content id; it raises DataError for one that is not in the manifest or is gone."""
+def thumbnails(manifest: Manifest, source: Source, *, at_least: int | None = 256) -> Callable[[str], Image.Image]:
+    """What gives the picture of a content id; it raises DataError for one that is not in the manifest or is gone.
+
+    Args:
+        manifest: its rows say where each image is.
+        source: what reads them.
+        at_least: pixels of the shorter side that are enough, as `decode_image` takes it.
+    """
     where = dict(zip(manifest.table["id"].to_pylist(), manifest.table["source"].to_pylist(), strict=True))
 
     def picture(image: str) -> Image.Image:
         if image not in where:
             raise DataError(f"the image {image} is not here")
-        return decode_image(source.read(where[image]), channels=3, at_least=256)
+        return decode_image(source.read(where[image]), channels=3, at_least=at_least)
 
     return picture
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from eyebright.allocator import peak_memory_bytes
+from eyebright.data.sources.address import without_secrets
 
 PACKAGES = (
     "eyebright",
@@ -50,7 +51,7 @@ def describe_environment(device: torch.device, *, allocator: bool) -> dict[str, 
     """Facts for `environment.json`; see `finished` for what is added at the end."""
     return {
         "created": now(),
-        "command": sys.argv,
+        "command": [without_secrets(argument) for argument in sys.argv],
         "versions": versions(),
         "platform": platform.platform(),
         "processor": _processor(),

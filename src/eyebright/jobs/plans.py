@@ -13,8 +13,10 @@ from eyebright.data.audit.properties import probe_images
 from eyebright.data.cache import default_cache
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source
+from eyebright.data.sources.manifest_file import ManifestSource
 from eyebright.errors import UsageError
 from eyebright.jobs.audit import AuditFolder
+from eyebright.jobs.prepare import resolve_source
 from eyebright.progress import Progress
 
 
@@ -45,6 +47,9 @@ def apply_audit_plan(source: Source, plan: Path, target: Path, *, progress: Prog
     before = Manifest.scan(source, max_pixels=DataConfig().max_pixels, progress=progress)
     _, failures = probe_images(before, source, progress=progress, cache=default_cache())
     before = before.mark(failures)
+    # The new manifest names the images themselves, and from anywhere: not another manifest, nor a relative path.
+    origin = source.origin if isinstance(source, ManifestSource) else source
+    before = Manifest(before.table, classes=before.classes, spec=resolve_source(origin.spec), kind=origin.kind)
     after = apply_plan(before, changes)
     after.write(target)
     return before, after

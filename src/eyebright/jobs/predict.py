@@ -14,8 +14,11 @@ import numpy.typing as npt
 
 from eyebright.classifier import Classifier
 from eyebright.data.sources import open_source
+from eyebright.data.sources.address import file_name, is_address, is_file_address, parent, without_secrets
 from eyebright.data.sources.archive import ARCHIVE_ENDINGS
 from eyebright.data.sources.folder import IMAGE_SUFFIXES
+from eyebright.data.sources.pattern import is_pattern
+from eyebright.data.sources.remote import RemoteTree
 from eyebright.data.sources.text_list import LIST_SUFFIXES
 from eyebright.decode import UndecodableImage, read_image_file
 from eyebright.errors import did_you_mean_beside
@@ -99,8 +102,13 @@ def predict(
 
 
 def _open(given: str | Path) -> _Opened:
-    path = Path(given)
-    if not path.exists() and path.suffix.lower() in IMAGE_SUFFIXES:  # one of many that has gone
+    text, path = str(given), Path(given)
+    if is_address(text) and not is_file_address(text) and path.suffix.lower() in IMAGE_SUFFIXES:
+        folder = RemoteTree(parent(text))
+        return _Opened(without_secrets(text), [file_name(text)], f"{without_secrets(parent(text))}/", folder.read)
+    if (
+        not path.exists() and path.suffix.lower() in IMAGE_SUFFIXES and not is_pattern(text)
+    ):  # one of many that has gone
         return _Opened(str(given), [str(given)], "", _read_file)
     if path.is_file() and not path.name.lower().endswith((*DATA_ENDINGS, "-ubyte")):
         return _Opened(str(given), [str(given)], "", _read_file)

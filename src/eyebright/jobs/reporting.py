@@ -15,8 +15,9 @@ from eyebright.config import build_config, read_yaml
 from eyebright.data.audit.findings import Audit
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source, open_source
+from eyebright.data.sources.address import without_secrets
 from eyebright.decode import decode_image
-from eyebright.errors import DataError
+from eyebright.errors import DataError, MissingDependencyError
 from eyebright.evaluation.metrics import Metrics
 from eyebright.evaluation.predictions import Predictions
 from eyebright.report import DataFacts, ReportContent, write_report
@@ -45,7 +46,7 @@ def make_report(run: Run, *, source: Source | None = None) -> Path:
     plan = json.loads(run.file("plan.json").read_text(encoding="utf-8"))
     content = ReportContent(
         run_name=run.name,
-        data=config.source,
+        data=without_secrets(config.source),
         classes=manifest.classes,
         predictions=Predictions.read(run.file("predictions.parquet")),
         thumbnails=_thumbnails(manifest, source),
@@ -66,7 +67,7 @@ def make_report(run: Run, *, source: Source | None = None) -> Path:
         ledger=manifest.ledger(),
         slices=metrics.get("slices", {}),
         leaks=metrics.get("leaks", {}),
-        config=config.model_dump(mode="json"),
+        config=config.model_dump(mode="json") | {"source": without_secrets(config.source)},
         environment={key: value for key, value in facts.items() if key != "outcome"},
     )
     return write_report(run.path, content, first_look=_first_look(run, manifest, source))
@@ -84,7 +85,7 @@ def _first_look(run: Run, manifest: Manifest, source: Source | None) -> Section 
 def _source_of(manifest: Manifest) -> Source | None:
     try:
         return open_source(manifest.spec)
-    except DataError:
+    except (DataError, MissingDependencyError):
         return None  # the images have moved: the numbers are still worth a report
 
 

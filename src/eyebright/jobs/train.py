@@ -28,6 +28,7 @@ from eyebright.config import (
 )
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source
+from eyebright.data.sources.address import is_address, without_secrets
 from eyebright.errors import EyebrightError, Interrupted, UsageError
 from eyebright.jobs.environment import describe_environment, now, peak_memory
 from eyebright.jobs.finish import finish
@@ -49,6 +50,8 @@ from eyebright.recipes.base import Context, Plan
 from eyebright.run import Run, check_run_name, create_run, open_run
 from eyebright.training.device import pick_device
 from eyebright.training.hooks import StopSignal
+
+_LONGEST_STEM = 80
 
 
 class _Journal:
@@ -344,9 +347,10 @@ def _append_history(run: Run, line: Mapping[str, Any]) -> None:
 
 
 def _run_name(data: str | Path, recipe: str) -> str:
-    stem = re.sub(r"[^\w.-]+", "-", Path(str(data)).resolve().name if Path(str(data)).exists() else str(data)).strip(
-        "-."
-    )
+    """Made from the data, the recipe and the time; short enough for a folder, and without what gives access."""
+    given = str(data)
+    text = without_secrets(given) if is_address(given) or not Path(given).exists() else Path(given).resolve().name
+    stem = re.sub(r"[^\w.-]+", "-", text).strip("-.")[-_LONGEST_STEM:]
     return f"{stem or 'data'}-{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 

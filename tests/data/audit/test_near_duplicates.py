@@ -18,14 +18,6 @@ from eyebright.data.audit.properties import probe_images
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import open_source
 
-# Pairs among the first 40 photos of each kind that show the same picture, looked at by eye.
-NATURAL = {
-    frozenset({"10466290366_cc72e33532.jpg", "10994032453_ac7f8d9e2e.jpg"}),
-    frozenset({"10993710036_2033222c91.jpg", "10993818044_4c19b86c82.jpg"}),
-    frozenset({"12406418663_af20dc225f_n.jpg", "12407768513_3440238148_n.jpg"}),
-    frozenset({"13279526615_a3b0059bec.jpg", "13342823005_16d3df58df_n.jpg"}),
-}
-
 
 def _recompress(photo: Path, target: Path) -> None:
     with Image.open(photo) as image:
@@ -33,11 +25,11 @@ def _recompress(photo: Path, target: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def planted(flowers_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def planted(flowers_sample: Path, natural_twins: set[frozenset[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real photos in train and test folders, with copies whose places say what they are."""
     root = tmp_path_factory.mktemp("planted")
     for name in ("daisy", "tulip"):
-        natural = {twin for pair in NATURAL for twin in pair}
+        natural = {twin for pair in natural_twins for twin in pair}
         photos = [photo for photo in sorted((flowers_sample / name).iterdir()) if photo.name not in natural]
         for split, part in (("train", photos[:20]), ("test", photos[20:30])):
             (root / split / name).mkdir(parents=True)
@@ -119,10 +111,12 @@ def test_copies_become_groups_whatever_their_class(found: tuple) -> None:
     assert all(suggestion.accept for suggestion in groups)
 
 
-def test_of_real_photos_those_that_a_person_calls_the_same_are_found(flowers_sample: Path) -> None:
+def test_of_real_photos_those_that_a_person_calls_the_same_are_found(
+    flowers_sample: Path, natural_twins: set[frozenset[str]]
+) -> None:
     evidence, source = _gather(flowers_sample)
     links = find_near_duplicates(evidence, source)  # type: ignore[arg-type]
-    assert _named(evidence, links) == NATURAL
+    assert _named(evidence, links) == natural_twins
     findings, _ = check_duplicates(evidence, links)
     assert [finding.code for finding in findings if finding.severity != "passed"] == ["near-duplicates"]
 

@@ -68,7 +68,7 @@ def test_splits_from_paths_or_a_column(make_folder: MakeFolder) -> None:
     write(root, rows)
     assert [item.split for item in open_source(root).items()] == ["train", "val"]
     write(root, [row | {"split": "test", "weight": 2, "group": "g"} for row in rows])
-    assert list(open_source(root).items())[0] == Item("train/1.png", "cat", "test", "g", 2.0)
+    assert next(open_source(root).items()) == Item("train/1.png", "cat", "test", "g", 2.0)
 
 
 def test_without_a_label_column_the_folders_label_and_the_columns_are_kept(make_folder: MakeFolder) -> None:

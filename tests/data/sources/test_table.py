@@ -26,8 +26,8 @@ def test_a_table_with_every_column_and_one_more(make_folder: MakeFolder) -> None
     )
     source = open_source(table)
     assert list(source.items()) == [
-        Item("a/1.png", "cat", "train", "g1", 0.5, {"camera": "Canon, old"}),
-        Item("2.png", "dog", "val", None, None, {"camera": None}),
+        Item("a/1.png", "cat", "train", "g1", 0.5, extra={"camera": "Canon, old"}),
+        Item("2.png", "dog", "val", extra={"camera": None}),
     ]
     assert source.read("a/1.png") == (root / "a/1.png").read_bytes()
     manifest = Manifest.scan(source)

@@ -217,10 +217,10 @@ defective, faulty | difettoso | defectuoso | defectueux | defekt, fehlerhaft
 other | altro | otro | autre | andere, sonstige
 unknown | sconosciuto | desconocido | inconnu | unbekannt
 """
-# Names of things in English that are other words elsewhere; they stand for themselves.
+# English words that are other words elsewhere and may well be classes; among English names they stand for themselves.
 _ENGLISH_TOO = (
-    "bar", "barn", "can", "cane", "carton", "chat", "coin", "hut", "kind", "main", "mare", "mono", "pain", "pan",
-    "papillon", "pie", "pin", "pile", "rind", "robe", "rot", "rue", "sac", "sole", "sombrero", "vase",
+    "bar", "barn", "can", "carton", "coin", "hut", "kind", "main", "mare", "mono", "pain", "pan", "papillon", "pie",
+    "pin", "pile", "rind", "robe", "rot", "rue", "sole", "sombrero", "vase",
 )  # fmt: skip
 _IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose", "feet": "foot",

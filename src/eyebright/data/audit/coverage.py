@@ -70,11 +70,12 @@ def _balance(evidence: Evidence, groups: Sequence[object] | npt.NDArray[Any]) ->
     largest, smallest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     ratio = counts[largest] / max(1, counts[smallest])
     severity: Severity = "warning" if ratio >= IMBALANCE_WARNED else "note" if ratio >= IMBALANCE_NOTED else "passed"
-    sizes = f"{largest} ({words.count(counts[largest])} images), {{}} {smallest} ({words.count(counts[smallest])})"
-    if severity == "passed":
-        title = f"The classes are about even: the largest, {sizes.format(f'is {ratio:.1f} times the smallest,')}"
-    else:
-        title = f"The largest class, {sizes.format(f'is {ratio:.1f} times the smallest,')}"
+    title = (
+        f"The largest class, {largest} ({words.plural(counts[largest], 'image')}), is {ratio:.1f} times the smallest, "
+        f"{smallest} ({words.count(counts[smallest])})"
+    )
+    if counts[largest] == counts[smallest]:
+        title = f"Every class has {words.plural(counts[largest], 'image')}"
     return Finding(
         code="class-balance",
         section="coverage",
@@ -122,9 +123,9 @@ def _evaluable(evidence: Evidence, groups: Sequence[object] | npt.NDArray[Any], 
         severity="warning" if small else "passed",
         title=title,
         count=len(small),
-        why=f"If {assumed} of the test images of {worst} were right, its accuracy would be known as {low} to {high}.",
-        remedy=f"Collect at least {words.plural(enough, 'image')} of each{' for the test split' if brought else ''}, or "
-        "do not rely on figures of these classes."
+        why=f"If {assumed} of its test images were right, the accuracy of {worst} would be known as {low} to {high}.",
+        remedy=f"Collect at least {words.plural(enough, 'image')} of each{' to test on' if brought else ''}, or do not rely "
+        "on figures of these classes."
         if small
         else "",
         details={

@@ -41,8 +41,8 @@ def standard_tables(quality: int) -> npt.NDArray[np.int64]:
 def describe_tables(quantization: Mapping[int, Sequence[int]]) -> tuple[float, str] | None:
     """The estimated quality (1 to 100) and a short name of these tables; None when there are none.
 
-    The quality is exact for files of libjpeg and whatever is built on it; for the tables of other makers it is the
-    quality whose standard tables are closest, by the sum of absolute differences.
+    The quality is exact for files of libjpeg and whatever is built on it. The tables of other makers get the quality at
+    which libjpeg's luminance table is as coarse on average.
 
     Args:
         quantization: tables of 64 values by number, as Pillow gives them: 0 is the luminance's.
@@ -56,14 +56,16 @@ def describe_tables(quantization: Mapping[int, Sequence[int]]) -> tuple[float, s
 # A set of images knows a handful of tables; a set collected from many cameras some hundreds.
 @functools.lru_cache(maxsize=4096)
 def _describe(tables: tuple[tuple[int, ...], ...]) -> tuple[float, str]:
-    found = np.array([tables[0], tables[min(1, len(tables) - 1)]])
-    standard = _all_standard_tables()
-    # A grey image has the luminance's table alone; some makers use that one for all channels.
-    used = 1 if len(tables) == 1 else 2
-    distance = np.abs(standard[:, :used] - found[:used]).sum(axis=(1, 2))
+    standard = _all_standard_tables()  # (100, 2, 64)
     name = hashlib.blake2b(repr(tables).encode(), digest_size=4).hexdigest()
-    # Where several qualities fit equally well (their tables are all 255 below 2), the highest is named.
-    return float(100 - int(np.argmin(distance[::-1]))), name
+    fits = np.abs(standard[:, 0] - np.array(tables[0])).sum(axis=1) == 0
+    if not fits.any():
+        # The scale that libjpeg would have used, on average over the frequencies, turned into its quality.
+        scale = float(np.mean(np.array(tables[0]) / np.array(_LUMINANCE))) * 100
+        quality = 5000 / scale if scale > 100 else 100 - scale / 2
+        return float(np.clip(quality, 1, 100)), name
+    # Few qualities share a table of luminance (those below 2, all 255): the last of them is named.
+    return float(1 + np.flatnonzero(fits).max()), name
 
 
 @functools.cache

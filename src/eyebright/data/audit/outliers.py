@@ -63,8 +63,8 @@ def check_outliers(
             severity="warning" if clear else "note",
             title=title,
             count=clear or len(rows),
-            why="A wrong file, another subject or another kind of picture (a drawing, a screenshot) looks like this; so "
-            "does a rare view that is right.",
+            why="A wrong file, another subject or another kind of picture (a drawing, a screenshot) looks like this; "
+            "so does a rare view that is right.",
             remedy="Look at them, and leave out what does not belong.",
             examples=[
                 Example(

@@ -75,7 +75,7 @@ PROPERTIES_SCHEMA = pa.schema(
 
 _CHUNK = 32
 _ROWS_A_FILE = 20_000  # of the cache: what a killed audit loses at most
-_MOST_FILES = 16  # of the cache; more are joined into one
+_MOST_SMALL_FILES = 16  # of the cache; more are joined into one
 
 Failures = dict[str, tuple[str, str]]
 
@@ -190,19 +190,17 @@ class PropertiesStore:
 
     def add(self, rows: pa.Table) -> None:
         """Keep these rows. Many small files are joined into one now and then."""
-        files = self._files()
-        joined = [rows]
-        if len(files) >= _MOST_FILES:
-            joined += [table for path in files if (table := self._read_file(path)) is not None]
-        else:
-            files = []
-        rows = _first_of_each(pa.concat_tables(joined))
+        small = [path for path in self._files() if _rows_of(path) < _ROWS_A_FILE]
+        # Only what was read is removed: another process may have joined some of them, and written others, meanwhile.
+        parts = {path: self._read_file(path) for path in small} if len(small) >= _MOST_SMALL_FILES else {}
+        joined = {path: part for path, part in parts.items() if part is not None}
+        rows = _first_of_each(pa.concat_tables([rows, *joined.values()]))
         # Named after its content: two processes that measure the same images write the same file.
         digest = hashlib.blake2b("\n".join(sorted(rows["id"].to_pylist())).encode(), digest_size=12).hexdigest()
         target = self._folder / f"{digest}.parquet"
         with replacing_file(target) as temporary:
             pq.write_table(rows, temporary, compression="zstd")
-        for path in files:
+        for path in joined:
             if path != target:
                 path.unlink(missing_ok=True)
 
@@ -224,6 +222,14 @@ class PropertiesStore:
         with explained(path):
             path.unlink(missing_ok=True)
         return None
+
+
+def _rows_of(path: Path) -> int:
+    """How many rows a file of the cache has; 0 when it is gone or damaged."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException):
+        return 0
 
 
 def _readable(manifest: Manifest) -> dict[str, str]:

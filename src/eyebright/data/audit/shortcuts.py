@@ -39,16 +39,16 @@ class Limits(NamedTuple):
     critical: float | None
 
 
-# Measured: the largest of these lower limits over all classes, in sets without a known shortcut (flowers, trashnet, 6,000
-# images of cifar10, and cifar100-fifth with its 100 small classes), and in flowers with one planted in one class.
+# Measured: the largest of these lower limits over all classes, in sets without a known shortcut (flowers, trashnet,
+# 6,000 images of cifar10, and cifar100-fifth with its 100 small classes), and in flowers with one planted in one class.
 LIMITS: dict[Kind, Limits] = {
     # Without: 0.49 (random sizes and qualities in flowers; 0.56 the largest of 300 sets of random numbers). Planted:
     # quality 60, 70 or 90, PNG, grey, 96, 126 or 160 pixels 0.998; half of one class at quality 60 0.73.
     "file": Limits(0.60, 0.65, 0.90),
     # Without: file size 0.71, 0.64, 0.67, 0.78; edge 0.56, 0.64, 0.66, 0.69. Planted: a border of 2 or 4 pixels 0.998.
     "trace": Limits(0.80, 0.90, None),
-    # Without: mean colour 0.78, 0.86, 0.80, 0.92; sharpness 0.69, 0.70, 0.72, 0.84. Planted: saved without colour 0.988;
-    # brightness x0.6 0.92, x1.3 0.75 and less, which nothing tells from content.
+    # Without: mean colour 0.78, 0.86, 0.80, 0.92; sharpness 0.69, 0.70, 0.72, 0.84. Planted: without colour 0.988;
+    # brightness x0.6 0.92, x1.3 0.80, which nothing tells from content.
     "appearance": Limits(0.80, 0.97, None),
     # Planted: another camera 0.998; one class taken within 2 of 13 years 0.90.
     "provenance": Limits(0.65, 0.75, None),

@@ -65,7 +65,8 @@ def _rank_in_run(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     if not len(values):
         return np.zeros(0, dtype=np.int64)
     first = np.r_[0, np.flatnonzero(values[1:] != values[:-1]) + 1]
-    return np.arange(len(values)) - np.repeat(first, np.diff(np.r_[first, len(values)]))
+    starts: npt.NDArray[np.int64] = np.repeat(first, np.diff(np.r_[first, len(values)]))
+    return np.asarray(np.arange(len(values)) - starts, dtype=np.int64)
 
 
 def _banded_pairs(hashes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

@@ -168,14 +168,19 @@ def _class_label_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
         return {}
     try:
         features = json.loads(text)["info"]["features"]
-        # `Sequence` and `List` hold several of what is in them.
-        plain = {name: spec for name, spec in features.items() if isinstance(spec, dict)}
-        inner = {name: spec.get("feature") for name, spec in plain.items()}
-        single = {name: inner[name] if isinstance(inner[name], dict) else spec for name, spec in plain.items()}
+        single = {name: _inner_feature(spec) for name, spec in features.items()}
         labels = {name: spec["names"] for name, spec in single.items() if spec.get("_type") == "ClassLabel"}
     except (ValueError, KeyError, TypeError, AttributeError):  # foreign metadata: the plain values still work
         return {}
     return {name: tuple(str(label) for label in names) for name, names in labels.items() if name in schema.names}
+
+
+def _inner_feature(spec: Any) -> dict[str, Any]:
+    """What a column holds; of a `Sequence` or `List`, what is in it."""
+    if not isinstance(spec, dict):
+        return {}
+    inner = spec.get("feature")
+    return inner if isinstance(inner, dict) else spec
 
 
 def _may_hold_several(kind: pa.DataType) -> bool:
