@@ -5,8 +5,8 @@
 `manifest`: a real set is repeated until there are as many images as asked for. Every repetition of an image is read
 from its file and gets other bytes at its end, so that it has another id; hash and header are read from all of them.
 The manifest is built, divided (alone, and with near-duplicate links between 5 % of the images), fingerprinted, written
-and read back. Images are read on each number of cores, on several in threads as well as in processes; below
-`PROCESSES_FROM_IMAGES` images Eyebright uses threads. Every reading runs in a process of its own, which tells its peak
+and read back. Images are read on each number of cores, on several in threads as well as in processes (Eyebright itself
+takes threads below `PROCESSES_FROM_IMAGES` images). Every reading runs in a process of its own, which tells its peak
 memory up to each step; the ways take turns. The median and the range are printed.
 """
 
@@ -80,8 +80,7 @@ def measure_manifest(root: str, images: int, workers: int, processes: bool) -> N
     from eyebright.data.manifest import Manifest
     from eyebright.data.split import assign_splits
 
-    if not processes:
-        probing.PROCESSES_FROM_IMAGES = sys.maxsize
+    probing.PROCESSES_FROM_IMAGES = 0 if processes else sys.maxsize
     shares = SplitShares()
     seconds: dict[str, float] = {}
     peaks = {"start": _peak_mebibytes(resource.RUSAGE_SELF)}

@@ -12,7 +12,7 @@ import eyebright
 
 def test_public_names_are_pinned() -> None:
     assert eyebright.__all__ == [
-        "Classifier", "EyebrightClassifier", "EyebrightError", "Prediction", "Run", "evaluate", "load", "open_run",
+        "Classifier", "EyebrightClassifier", "EyebrightError", "Prediction", "Run", "audit", "evaluate", "load", "open_run",
         "resume", "train", "verify",
     ]  # fmt: skip
 

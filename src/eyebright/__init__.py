@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eyebright.classifier import Classifier, Prediction, load
     from eyebright.errors import EyebrightError
     from eyebright.estimator import EyebrightClassifier
+    from eyebright.jobs.audit import audit
     from eyebright.jobs.evaluate import evaluate_on as evaluate
     from eyebright.jobs.train import resume, train
     from eyebright.jobs.verify import verify
@@ -31,6 +32,7 @@ _WHERE = {
     "EyebrightError": ("eyebright.errors", "EyebrightError"),
     "Prediction": ("eyebright.classifier", "Prediction"),
     "Run": ("eyebright.run", "Run"),
+    "audit": ("eyebright.jobs.audit", "audit"),
     "evaluate": ("eyebright.jobs.evaluate", "evaluate_on"),
     "load": ("eyebright.classifier", "load"),
     "open_run": ("eyebright.run", "open_run"),
@@ -45,6 +47,7 @@ __all__ = [
     "EyebrightError",
     "Prediction",
     "Run",
+    "audit",
     "evaluate",
     "load",
     "open_run",

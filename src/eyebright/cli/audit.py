@@ -66,11 +66,9 @@ def command(
       eyebright audit photos/ --review
     """
     from eyebright.data.audit.findings import SEVERITIES
-    from eyebright.data.sources.base import tolerating_colliding_class_names
     from eyebright.errors import UsageError, did_you_mean
-    from eyebright.jobs.audit import audit
+    from eyebright.jobs.audit import audit, open_audited
     from eyebright.jobs.plans import write_audit_plan
-    from eyebright.jobs.prepare import open_images
 
     grave = SEVERITIES[:-1]
     if fail_on is not None and fail_on not in grave:
@@ -81,8 +79,7 @@ def command(
         raise UsageError(
             "--apply was given with --fix or --review", expected="one of them: a plan is written, edited, then applied"
         )
-    with tolerating_colliding_class_names():
-        source = open_images(data, superclass=superclass, consent_download=download)
+    source = open_audited(data, superclass=superclass, consent_download=download)
     if apply is not None:
         _apply(source, apply, manifest or apply.with_suffix(".parquet"), json_)
         return

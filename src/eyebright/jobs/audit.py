@@ -29,10 +29,12 @@ from eyebright.data.audit.shortcuts import check_shortcuts
 from eyebright.data.cache import default_cache
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source
+from eyebright.data.sources.base import tolerating_colliding_class_names
 from eyebright.decode import decode_image
 from eyebright.errors import DataError, MissingDependencyError, UsageError
 from eyebright.export.embedder import Embedder
 from eyebright.jobs.environment import versions
+from eyebright.jobs.prepare import open_images
 from eyebright.progress import Progress, Silent
 from eyebright.report.audit_page import write_audit_page
 from eyebright.training.device import pick_device
@@ -94,7 +96,7 @@ class _Clock:
 
 
 def audit(
-    source: Source,
+    data: str | Path | Source,
     *,
     output: str | Path = "audits",
     name: str | None = None,
@@ -105,7 +107,7 @@ def audit(
     """Look at every image of a source and write `audit.html`, `audit.json` and `manifest.parquet`.
 
     Args:
-        source: the images, labelled or not.
+        data: the images, labelled or not: whatever `eyebright train` takes, or an opened source.
         output: folder that the audit's folder is made in.
         name: name of that folder; made from the data when left out. An audit of the same data replaces the former one,
             except for its `corrections.csv`.
@@ -118,12 +120,23 @@ def audit(
         UsageError: the folder belongs to an audit of other data.
     """
     progress = progress or Silent()
+    source = open_audited(data) if isinstance(data, (str, Path)) else data
     folder = _folder(Path(output), name or _name(source.spec), source.spec)
     found = look(source, device=device, seed=seed, progress=progress)
     write_json(folder / AUDIT_FILE, found.as_dict())
     found.manifest.write(folder / MANIFEST_FILE)
     write_audit_page(folder / PAGE_FILE, found, thumbnails=thumbnails(found.manifest, source))
     return AuditFolder(path=folder, audit=found, source=source)
+
+
+def open_audited(data: str | Path, *, superclass: str | None = None, consent_download: bool = False) -> Source:
+    """Open images for an audit: class names that collide are let through, since the audit reports and merges them.
+
+    Raises:
+        EyebrightError: there is nothing that could be opened; see `open_images`.
+    """
+    with tolerating_colliding_class_names():
+        return open_images(str(data), superclass=superclass, consent_download=consent_download)
 
 
 def look(source: Source, *, device: str = "auto", seed: int = 0, progress: Progress) -> Audit:

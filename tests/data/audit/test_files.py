@@ -16,7 +16,6 @@ from eyebright.data.audit.files import check_files
 from eyebright.data.audit.findings import Finding
 from eyebright.data.audit.properties import probe_images
 from eyebright.data.manifest import Manifest
-from eyebright.data.sources import Item
 
 EvidenceOf = Callable[[Path], Evidence]
 Folder = Callable[..., Path]

@@ -198,7 +198,6 @@ def test_a_damaged_file_is_measured_or_refused(photo: bytes, data: st.DataObject
     damaged[place % len(damaged)] ^= data.draw(st.integers(1, 255))
     try:
         row = measure_image(bytes(damaged))
-    except UndecodableImage as error:
-        assert error.status
-    else:
-        assert 0 <= row["brightness"] <= 1
+    except UndecodableImage:
+        return
+    assert 0 <= row["brightness"] <= 1

@@ -124,8 +124,8 @@ def _evaluable(evidence: Evidence, groups: Sequence[object] | npt.NDArray[Any], 
         title=title,
         count=len(small),
         why=f"If {assumed} of its test images were right, the accuracy of {worst} would be known as {low} to {high}.",
-        remedy=f"Collect at least {words.plural(enough, 'image')} of each{' to test on' if brought else ''}, or do not rely "
-        "on figures of these classes."
+        remedy=f"Collect at least {words.plural(enough, 'image')} of each{' to test on' if brought else ''}, or do not "
+        "rely on figures of these classes."
         if small
         else "",
         details={

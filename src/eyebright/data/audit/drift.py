@@ -109,16 +109,16 @@ def check_drift(evidence: Evidence, *, seed: int = 0) -> list[Finding]:
     ]
     if findings:
         return findings
+    splits = words.listing(["train", *(pair.name for pair in pairs)])
+    compared = words.listing(["class shares", "properties", *(["embeddings"] if embeddings else [])])
     return [
         Finding(
             code="no-drift",
             section="drift",
             severity="passed",
-            title=f"Train and {words.listing([pair.name for pair in pairs])} may come from the same place",
+            title=f"{splits.capitalize()} may come from the same place",
             count=0,
-            why="Class shares and properties"
-            + (" and embeddings" if embeddings else "")
-            + " were compared by two-sample tests: nothing differs by an amount that matters.",
+            why=f"Two-sample tests of {compared} found nothing that differs by an amount that matters.",
             details={"tests": [_row(difference) for difference in (*labels, *properties, *embeddings)]},
         )
     ]

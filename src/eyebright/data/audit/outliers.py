@@ -18,6 +18,7 @@ NEIGHBOURS = 10
 # above 3.4.
 NOTED = 2.0
 CLEAR = 2.8
+CLEAR_TIMES = 1.5  # times the median distance: where the distances hardly differ, the score alone says little
 MOST_COMPARED = 20_000  # more images are compared with so many of them, drawn at random
 _BLOCK = 1024
 _EXAMPLES = 24
@@ -40,7 +41,7 @@ def check_outliers(
     scores = outlier_scores(distances)
     rows = np.flatnonzero(scores >= NOTED)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
-    clear = int((scores >= CLEAR).sum())
+    clear = int(((scores >= CLEAR) & (distances >= CLEAR_TIMES * np.median(distances))).sum())
     if len(rows) == 0:
         return [
             Finding(

@@ -19,8 +19,11 @@ from eyebright.data.audit.findings import Example, Finding
 DARK = 0.32  # 99th percentile of luma below this (cleanvision's limit)
 BRIGHT = 0.80  # 5th percentile of luma above this; cleanvision's 0.95 finds blank pages only
 FLAT = 0.05  # standard deviation of luma below this
-BLURRED = 0.03  # variance of the Laplacian over that of luma below this ...
-BLURRED_SCORE = 3.0  # ... and so many robust standard deviations under the median, on a logarithmic scale
+BLURRED = 0.03  # variance of the Laplacian over that of luma below this, ...
+# ... and so many robust standard deviations under the median, on a logarithmic scale. That names 0.4 % of flowers and
+# 0.8 % of trashnet. Of these photos blurred by 3 of 128 pixels (sigma) it names all of trashnet and 44 % of flowers,
+# soft as they are. At 2.5 it would be 64 %, but about half of the untouched photos that this adds are silhouettes.
+BLURRED_SCORE = 3.0
 SMALL_PIXELS = 112  # half of what networks commonly take
 OF_MEDIAN = 0.5  # worse than most: less (or more) than this share of the median
 # A class is named when so large a share of it, and so many times the share in the other classes, is concerned.

@@ -43,7 +43,7 @@ class Limits(NamedTuple):
 # 6,000 images of cifar10, and cifar100-fifth with its 100 small classes), and in flowers with one planted in one class.
 LIMITS: dict[Kind, Limits] = {
     # Without: 0.49 (random sizes and qualities in flowers; 0.56 the largest of 300 sets of random numbers). Planted:
-    # quality 60, 70 or 90, PNG, grey, 96, 126 or 160 pixels 0.998; half of one class at quality 60 0.73.
+    # quality 60, 70 or 90, PNG, grey, 96, 126 or 160 pixels 0.998; half of one class at quality 60 0.70.
     "file": Limits(0.60, 0.65, 0.90),
     # Without: file size 0.71, 0.64, 0.67, 0.78; edge 0.56, 0.64, 0.66, 0.69. Planted: a border of 2 or 4 pixels 0.998.
     "trace": Limits(0.80, 0.90, None),
