@@ -52,7 +52,7 @@ def command(
     download: Annotated[bool, typer.Option("--download", help="Allow a named data set to be downloaded.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")] = False,
 ) -> None:
-    """Look at the images before anything is learnt from them.
+    """Look at your images before anything is learnt from them.
 
     Finds broken files, duplicates and leaks, wrong labels, shortcuts, imbalance and drift between splits, and writes a
     page with pictures. Nothing on the disk is moved or deleted.

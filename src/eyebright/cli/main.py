@@ -12,7 +12,7 @@ from importlib import import_module  # noqa: E402
 from eyebright.errors import did_you_mean  # noqa: E402
 
 VERBS = {
-    "audit": "Look for what is wrong with your images before anything is learnt from them.",
+    "audit": "Look at your images before anything is learnt from them.",
     "train": "Train a classifier on your images, within a time budget.",
     "resume": "Continue a run that was interrupted or killed.",
     "predict": "Classify images, folders or tables.",

@@ -34,6 +34,8 @@ MANIFEST_VERSION = 1
 STATUSES = (
     "ok", *BAD_STATUSES, "stray", "duplicate", "conflicting-labels", "unlabelled", "dropped", "quarantined",
 )  # fmt: skip
+# What a row can be whose image is not known to be broken.
+DECODABLE = ("ok", "duplicate", "conflicting-labels", "unlabelled")
 MIN_IMAGES_PER_CLASS = 3
 
 _METADATA_KEY = b"eyebright"
@@ -114,11 +116,15 @@ class Manifest:
         return int(np.count_nonzero(held.sum(axis=1) > 1))
 
     def mark(self, failures: Mapping[str, tuple[str, str]]) -> Manifest:
-        """A manifest in which the used rows with these ids have the given (status, reason)."""
+        """A manifest in which the rows with these ids have the given (status, reason), unless they have a worse one.
+
+        A copy fails like its original, and so does an image without a label.
+        """
         if not failures:
             return self
         found = pc.index_in(self.table["id"], value_set=pa.array(list(failures), pa.string()))
-        changed = pc.and_(self._has_status("ok"), pc.is_valid(found)).combine_chunks()
+        decodable = pc.is_in(self.table["status"], value_set=pa.array(DECODABLE))
+        changed = pc.and_(decodable, pc.is_valid(found)).combine_chunks()
         which = found.combine_chunks().filter(changed)
         columns = {}
         for part, name in enumerate(("status", "reason")):
