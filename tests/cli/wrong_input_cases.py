@@ -606,9 +606,9 @@ def _(place: Place) -> Sequence[str | Path]:
 @case(
     "a document to train on",
     code=3,
-    received="none of the 1 paths in notes.txt is there, such as 'nothing'",
-    expected="the path of an image in each line",
-    remedy="point to the folder, the table or the archive that holds the images",
+    received="1 of 1 images (100.0%) cannot be used",
+    expected="at most 1% bad images",
+    remedy="repair or remove them",
 )
 def _(place: Place) -> Sequence[str | Path]:
     return ["train", place.text("notes.txt", "nothing here")]

@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from eyebright.data.sources.address import is_address
 from eyebright.data.sources.base import Item, Stray, refuse_colliding_class_names
 from eyebright.data.sources.folder import IMAGE_SUFFIXES
 from eyebright.data.sources.folder_labels import items_of_paths
@@ -72,12 +71,6 @@ class TextListSource:
         self._images = ListedImages(LocalTree(path.parent) if tree is None else tree)
         lines = _read(path, there=path.parent if tree is None else None)
         _check_labels(lines, path.name)
-        if tree is None and not any(is_address(line.path) or (path.parent / line.path).exists() for line in lines):
-            raise DataError(
-                f"none of the {len(lines)} paths in {path.name} is there, such as {lines[0].path!r}",
-                expected="a text file with the path of an image in each line, relative to the file",
-                remedy="correct the paths, or point to the folder, the table or the archive that holds the images",
-            )
         if lines[0].label is None:
             items = items_of_paths([line.path for line in lines])
         else:
