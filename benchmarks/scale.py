@@ -114,6 +114,63 @@ def measure_manifest(root: str, images: int, workers: int, processes: bool) -> N
     print(json.dumps({"seconds": seconds, "peaks": peaks, "used": used, "fingerprint": fingerprint}))
 
 
+def measure_similar(images: int) -> None:
+    """Search among made-up hashes and vectors; prints one JSON line."""
+    import numpy as np
+
+    from eyebright.data.audit.near_duplicates import LEAST_COSINE, MOST_HASH_BITS, NEIGHBOURS
+    from eyebright.data.audit.similar import hash_candidates, neighbour_candidates
+
+    random = np.random.default_rng(0)
+    copies = int(images * LINKED_SHARE)
+    originals = images - copies
+    hashes = random.integers(0, 256, (images, 32), dtype=np.uint8)
+    for row in range(copies):
+        bits = random.choice(256, random.integers(0, 13), replace=False)
+        hashes[originals + row] = hashes[row]
+        np.bitwise_xor.at(hashes[originals + row], bits // 8, (1 << (bits % 8)).astype(np.uint8))
+    vectors = np.empty((images, 256), dtype=np.float32)
+    for start in range(0, images, 50_000):
+        count = min(50_000, images - start)
+        kinds = np.arange(start, start + count) // 50
+        centres = {kind: np.random.default_rng(kind).normal(size=256) for kind in np.unique(kinds)}
+        vectors[start : start + count] = np.stack([centres[kind] for kind in kinds]) * 0.6
+        vectors[start : start + count] += random.normal(size=(count, 256))
+    vectors[originals:] = vectors[:copies] + 0.55 * random.normal(size=(copies, 256)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    planted = np.stack([np.arange(copies), np.arange(originals, images)], axis=1)
+    codes = planted[:, 0] * images + planted[:, 1]
+    steps = [{"step": "start", "seconds": 0.0, "peak": _peak_mebibytes(resource.RUSAGE_SELF)}]
+    for step, search in (
+        ("hashes", lambda: hash_candidates(hashes, most_bits=MOST_HASH_BITS)),
+        ("embeddings", lambda: neighbour_candidates(vectors, neighbours=NEIGHBOURS, least_cosine=LEAST_COSINE)),
+    ):
+        began = time.monotonic()
+        pairs = search()
+        seconds = time.monotonic() - began
+        found = float(np.isin(codes, pairs[:, 0] * images + pairs[:, 1]).mean())
+        steps.append(
+            {"step": step, "seconds": seconds, "peak": _peak_mebibytes(resource.RUSAGE_SELF)}
+            | {"found": found, "candidates": len(pairs) / images}
+        )
+    print(json.dumps(steps))
+
+
+def report_similar(given: argparse.Namespace) -> None:
+    """The table of the searches."""
+    for images in given.images:
+        print(f"\n{images:,} images")
+        rounds = [_in_own_process("measure_similar", images) for _ in range(given.rounds)]
+        for steps in zip(*rounds, strict=True):
+            line = f"  {steps[0]['step']:<12}"
+            if "found" in steps[0]:
+                line += f"{_spread([step['seconds'] for step in steps], '.1f')} s   "
+            line += f"peak {_spread([step['peak'] for step in steps], '.0f')} MiB"
+            if "found" in steps[0]:
+                line += f"   {steps[0]['found']:.1%} of the copies, {steps[0]['candidates']:.2f} candidates an image"
+            print(line, flush=True)
+
+
 def _peak_mebibytes(who: int) -> float:
     return resource.getrusage(who).ru_maxrss / 1024  # Linux counts in KiB
 
@@ -166,6 +223,10 @@ def main() -> None:
     manifest.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     manifest.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     manifest.add_argument("--rounds", type=int, default=3)
+    similar = parts.add_parser("similar", help="search for candidates of near-duplicates")
+    similar.set_defaults(report=report_similar)
+    similar.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    similar.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     print(describe())
     given.report(given)
