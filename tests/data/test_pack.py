@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eyebright.data.cache import default_cache
 from eyebright.data.manifest import Manifest
-from eyebright.data.pack import Pack, default_cache, pack_images, pack_key
+from eyebright.data.pack import Pack, pack_images, pack_key
 from eyebright.data.sources import open_source
 from eyebright.errors import DataError, StorageError
 from eyebright.preprocess import Preprocess

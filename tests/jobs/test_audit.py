@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from eyebright.cli.main import main
+from eyebright.data.audit.findings import Audit
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import open_source
 from eyebright.evaluation.predictions import Predictions
@@ -208,3 +210,25 @@ def test_unlabelled_images_can_be_audited(
     done = audit(open_source(flat), output=tmp_path / "audits")
     assert any("no labels" in text for text in done.audit.not_checked)
     assert {finding.section for finding in done.audit.findings} >= {"files", "duplicates"}
+
+
+def test_the_review_gets_the_suggestions_and_the_pictures(
+    faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Up to the server, which `tests/review` drives with a browser; then the decision stands in the plan."""
+    from eyebright.review.server import ReviewServer
+    from eyebright.review.session import ReviewSession
+
+    monkeypatch.chdir(tmp_path)
+    shown = []
+
+    def decide(audit: Audit, *, images: Callable[[str], Image.Image], corrections: Path, announce: object) -> None:
+        with ReviewServer(ReviewSession(audit, images=images, corrections=corrections)):
+            shown.extend(images(place).size for suggestion in audit.suggestions for place in suggestion.sources)
+
+    monkeypatch.setattr("eyebright.review.server.serve_review", decide)
+    assert main(["audit", str(faulty), "--review", "--fix", "plan.yaml"]) == 0
+    assert shown
+    assert set(shown) <= {(128, 128), (112, 112)}
+    assert "accept: yes" in Path("plan.yaml").read_text(encoding="utf-8")
+    assert "plan: plan.yaml" in capsys.readouterr().out

@@ -126,7 +126,7 @@ def _review(done: AuditFolder) -> None:
         return
     serve_review(
         done.audit,
-        images=done.pictures(),
+        images=done.picture,
         corrections=done.corrections,
         announce=lambda text: print(text, file=sys.stderr, flush=True),
     )

@@ -31,7 +31,9 @@ import numpy.typing as npt
 import PIL
 
 from eyebright.atomic import explained, write_json, write_text
+from eyebright.data.cache import default_cache
 from eyebright.data.manifest import Manifest
+from eyebright.data.probing import available_cores
 from eyebright.data.sources.base import Source
 from eyebright.decode import UndecodableImage
 from eyebright.errors import DataError, StorageError
@@ -83,14 +85,6 @@ class Pack:
     @functools.cached_property
     def _row_of_id(self) -> dict[str, int]:
         return {image: row for row, image in enumerate(self.ids)}
-
-
-def default_cache() -> Path:
-    """`$EYEBRIGHT_CACHE`, or `eyebright` in the user's cache folder."""
-    own = os.environ.get("EYEBRIGHT_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "eyebright"
 
 
 def pack_key(ids: Sequence[str], preprocess: Preprocess) -> str:
@@ -167,13 +161,6 @@ def pack_images(
     if pack is None:
         raise StorageError(f"the pack {final} changed while it was being opened", remedy="try again")
     return pack
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _open_pack(folder: Path, key: str, preprocess: Preprocess, *, accept_transient: bool = False) -> Pack | None:

@@ -24,7 +24,7 @@ import PIL
 import torch
 
 from eyebright.atomic import explained, replacing_file
-from eyebright.data.pack import available_cores
+from eyebright.data.probing import available_cores
 from eyebright.data.sources import Source
 from eyebright.decode import UndecodableImage
 from eyebright.export.onnx import PixelsToFeatures, export_features

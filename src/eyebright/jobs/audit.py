@@ -74,12 +74,13 @@ class AuditFolder:
         """Where a review keeps its decisions; it is not there before the first one."""
         return self.path / CORRECTIONS_FILE
 
-    def pictures(self) -> Callable[[str], Image.Image]:
-        """What gives the whole picture of a content id; safe to call from many threads.
+    def picture(self, place: str) -> Image.Image:
+        """The whole image at a place of the manifest (its column `source`); safe to call from many threads.
 
-        It raises DataError for an id that is not in the manifest, or an image that is gone.
+        Raises:
+            UndecodableImage: it is gone, or cannot be decoded any more.
         """
-        return thumbnails(self.audit.manifest, self.source, at_least=None)
+        return decode_image(self.source.read(place), channels=3)
 
 
 class _Clock:
@@ -181,20 +182,14 @@ def look(source: Source, *, device: str = "auto", seed: int = 0, progress: Progr
     )
 
 
-def thumbnails(manifest: Manifest, source: Source, *, at_least: int | None = 256) -> Callable[[str], Image.Image]:
-    """What gives the picture of a content id; it raises DataError for one that is not in the manifest or is gone.
-
-    Args:
-        manifest: its rows say where each image is.
-        source: what reads them.
-        at_least: pixels of the shorter side that are enough, as `decode_image` takes it.
-    """
+def thumbnails(manifest: Manifest, source: Source) -> Callable[[str], Image.Image]:
+    """What gives the picture of a content id; it raises DataError for one that is not in the manifest or is gone."""
     where = dict(zip(manifest.table["id"].to_pylist(), manifest.table["source"].to_pylist(), strict=True))
 
     def picture(image: str) -> Image.Image:
         if image not in where:
             raise DataError(f"the image {image} is not here")
-        return decode_image(source.read(where[image]), channels=3, at_least=at_least)
+        return decode_image(source.read(where[image]), channels=3, at_least=256)
 
     return picture
 

@@ -6,12 +6,14 @@ A later part of Eyebright adds to the page by passing more sections to `write_re
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from eyebright.atomic import write_text
 from eyebright.evaluation.calibrate import reliability
@@ -118,6 +120,7 @@ def render_page(template: str, parts: Sequence[Section], **context: Any) -> str:
     )
     for name in ("percent", "percent_range", "count", "plural", "duration", "size"):
         environment.filters[name] = getattr(wording, name)
+    environment.filters["with_code"] = _with_code
     bodies = [(part, environment.get_template(part.template).render(**part.context)) for part in parts]
     return environment.get_template(template).render(bodies=bodies, **context)
 
@@ -163,6 +166,11 @@ def sections(content: ReportContent, gallery: Gallery) -> list[Section]:
         context = {"tables": [table for table in settings if table[1]], "preprocess": content.preprocess}
         found.append(Section("settings", "How to repeat it", "settings.html", context))
     return found
+
+
+def _with_code(text: str) -> Markup:
+    """Text with what stands between backticks as code; everything is escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _headline(content: ReportContent) -> dict[str, Any] | None:

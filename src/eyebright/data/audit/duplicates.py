@@ -250,18 +250,17 @@ def _leak_suggestions(evidence: Evidence, links: Sequence[Link]) -> list[Suggest
 
 
 def _class_suggestions(evidence: Evidence, links: Sequence[Link]) -> list[Suggestion]:
+    """Both of a pair, since nothing but a look tells which label is wrong."""
     return [
         Suggestion(
             action="quarantine",
             finding="near-duplicates-across-classes",
-            ids=(evidence.ids[index],),
-            sources=(evidence.sources[index],),
-            label=evidence.labels[index],
-            reason=f"nearly the same as {evidence.sources[twin]}, which is labelled {evidence.labels[twin]!r}",
+            ids=(evidence.ids[one], evidence.ids[other]),
+            sources=(evidence.sources[one], evidence.sources[other]),
+            reason=f"nearly the same picture, labelled {evidence.labels[one]!r} and {evidence.labels[other]!r}",
             confidence=round(placement.correlation, 3),
         )
         for one, other, placement in links
-        for index, twin in ((one, other), (other, one))
     ]
 
 

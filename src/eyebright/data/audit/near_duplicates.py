@@ -21,7 +21,7 @@ from eyebright.data.audit.alignment import COARSE_SIDE, FINE_SIDE, Placement, al
 from eyebright.data.audit.evidence import Evidence
 from eyebright.data.audit.hashing import as_array
 from eyebright.data.audit.similar import hash_candidates, neighbour_candidates, whiten
-from eyebright.data.pack import available_cores
+from eyebright.data.probing import available_cores
 from eyebright.data.sources.base import Source
 from eyebright.decode import UndecodableImage, decode_image
 from eyebright.progress import Progress, Silent

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn.ensemble import ExtraTreesClassifier
 
-from eyebright.data.pack import available_cores
+from eyebright.data.probing import available_cores
 
 FOLDS = 5
 _TREES = 60

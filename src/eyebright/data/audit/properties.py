@@ -28,7 +28,7 @@ from eyebright.data.audit.hashing import HASH_BYTES
 from eyebright.data.audit.jpeg import describe_subsampling, describe_tables
 from eyebright.data.audit.pixels import WORKING_SIDE, measure_pixels
 from eyebright.data.manifest import Manifest
-from eyebright.data.pack import available_cores
+from eyebright.data.probing import available_cores
 from eyebright.data.sources.base import Source
 from eyebright.decode import DEFAULT_MAX_PIXELS, UndecodableImage, decode_image
 from eyebright.identity import content_id

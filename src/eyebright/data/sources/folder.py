@@ -7,7 +7,7 @@ belong to the class. Whatever is no image of a class is listed as a stray with t
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from eyebright.data.sources.base import SPLIT_ALIASES, Item, Split, Stray, refuse_colliding_class_names
@@ -73,6 +73,10 @@ class FolderSource:
     def read(self, source: str) -> bytes:
         """The bytes of one file."""
         return self._tree.read(source)
+
+    def reader(self) -> Callable[[str], bytes]:
+        """What reads like `read` and holds no list of items, for another process."""
+        return self._tree.read
 
     def _list_root(self, look_through: bool) -> str:
         top, seen = "", {self._tree.identity("")}
