@@ -623,7 +623,8 @@ def _(place: Place) -> Sequence[str | Path]:
 )
 def _(place: Place) -> Sequence[str | Path]:
     place.patch("eyebright.data.sources.named._DEBIAN_FOLDER", place.folder / "debian")
-    place.patch("os.environ", {**os.environ, "XDG_CACHE_HOME": str(place.folder), "EYEBRIGHT_DATA": str(place.folder)})
+    folders = dict.fromkeys(("XDG_CACHE_HOME", "EYEBRIGHT_DATA", "KERAS_HOME"), str(place.folder))
+    place.patch("os.environ", {**os.environ, **folders})
     return ["train", "fashion-mnist"]
 
 

@@ -22,8 +22,8 @@ from eyebright.evaluation.predictions import Predictions
 from eyebright.run import open_run
 
 RUN_FILES = {
-    "bundle", "config.yaml", "environment.json", "figures", "history.jsonl", "manifest.parquet", "metrics.json",
-    "plan.json", "predictions.parquet", "report.html", "state.json",
+    "audit.json", "bundle", "config.yaml", "environment.json", "figures", "history.jsonl", "manifest.parquet",
+    "metrics.json", "plan.json", "predictions.parquet", "report.html", "state.json",
 }  # fmt: skip
 
 
