@@ -296,3 +296,16 @@ def test_samples_stay_light_whatever_the_number_of_classes(classes: int, shown: 
     assert {len(ids) for ids in chosen.values()} == {each}
     if classes == 1000:
         assert max(chosen) > "c0950"
+
+
+def test_leaks_change_what_the_headline_says(content: ReportContent, tmp_path: Path) -> None:
+    part = {"images": 3, "accuracy": {"value": 0.5, "low": 0.3, "high": 0.7, "method": "wilson"}}
+    for leaks, said, unsaid in (
+        ({"leaked": part, "clean": part}, "Without these it is", "the true share lies between"),
+        ({"leaked": part}, "also in the training or validation images", "Without these it is"),
+        ({}, "which the classifier never saw", "also in the training or validation images"),
+    ):
+        changed = dataclasses.replace(content, leaks=leaks)
+        text = write_report(tmp_path, changed).read_text(encoding="utf-8")
+        assert said in text
+        assert unsaid not in text
