@@ -1,8 +1,8 @@
 """Which pairs of images are worth a closer look, without comparing all pairs of a large set.
 
 By perceptual hash: all pairs up to `_EXACT_IMAGES`; above, pairs that agree in one of the 16 bands of 16 bits (locality
-sensitive hashing, Indyk and Motwani, 1998). An image brings at most `_MOST_TWINS` pairs, the nearest, so that a set of
-images that all look alike costs no more than another.
+sensitive hashing, Indyk and Motwani, 1998), except in buckets of more than `_MOST_IN_BUCKET`. Up to `_EXACT_IMAGES` an
+image brings at most `_MOST_TWINS` pairs, the nearest, so that images that all look alike cost no more than others.
 
 By embedding: vectors are whitened by principal components (Jégou and Chum, "Negative evidences and co-occurrences in
 image retrieval", 2012), which takes away what all images of a set have in common, and the nearest neighbours are taken:
@@ -24,6 +24,7 @@ _BANDS = 16
 # A band value that more images share says nothing (a white page, a black frame): such buckets are skipped.
 _MOST_IN_BUCKET = 200
 _MOST_TWINS = 10
+_PAIRS_AT_ONCE = 2**20
 _COMPONENTS = 256
 _SAMPLE_IMAGES = 20_000
 _PROBED_CELLS = 3
@@ -37,9 +38,7 @@ def hash_candidates(hashes: npt.NDArray[np.uint8], *, most_bits: int) -> npt.NDA
         most_bits: largest Hamming distance.
     """
     words = np.ascontiguousarray(hashes).view(np.uint64)  # (N, 4)
-    found = _all_hash_pairs(words, most_bits) if len(words) <= _EXACT_IMAGES else _banded_pairs(hashes)
-    distance = np.bitwise_count(words[found[:, 0]] ^ words[found[:, 1]]).sum(axis=1) if len(found) else np.zeros(0)
-    return found[distance <= most_bits]
+    return _all_hash_pairs(words, most_bits) if len(words) <= _EXACT_IMAGES else _banded_pairs(words, most_bits)
 
 
 def _all_hash_pairs(words: npt.NDArray[np.uint64], most_bits: int) -> npt.NDArray[np.int64]:
@@ -69,8 +68,8 @@ def _rank_in_run(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.asarray(np.arange(len(values)) - starts, dtype=np.int64)
 
 
-def _banded_pairs(hashes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    bands = np.ascontiguousarray(hashes).view(np.uint16)  # (N, 16)
+def _banded_pairs(words: npt.NDArray[np.uint64], most_bits: int) -> npt.NDArray[np.int64]:
+    bands = words.view(np.uint16)  # (N, 16)
     found = [np.zeros((0, 2), dtype=np.int64)]
     for band in range(_BANDS):
         order = np.argsort(bands[:, band], kind="stable")
@@ -79,12 +78,24 @@ def _banded_pairs(hashes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         sizes = np.diff(np.flatnonzero(np.r_[True, values[1:] != values[:-1], True]))
         small = np.repeat(sizes <= _MOST_IN_BUCKET, sizes)
         longest = int(sizes[sizes <= _MOST_IN_BUCKET].max(initial=1))
-        for gap in range(1, min(longest, _MOST_TWINS + 1)):
+        for gap in range(1, longest):
             same = np.flatnonzero((values[gap:] == values[:-gap]) & small[gap:])
             if not len(same):
                 break
-            found.append(np.sort(np.stack([order[same], order[same + gap]], axis=1), axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+            # Most of those that share a band by chance differ elsewhere, and are dropped at once.
+            for start in range(0, len(same), _PAIRS_AT_ONCE):
+                part = same[start : start + _PAIRS_AT_ONCE]
+                one, other = order[part], order[part + gap]
+                near = np.bitwise_count(words[one] ^ words[other]).sum(axis=1) <= most_bits
+                found.append(np.stack([one[near], other[near]], axis=1))
+    return _distinct(np.concatenate(found), len(words))
+
+
+def _distinct(pairs: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Each pair once, the smaller index first, in order."""
+    low, high = pairs.min(axis=1), pairs.max(axis=1)
+    codes = np.unique(low * count + high)
+    return np.stack([codes // count, codes % count], axis=1)
 
 
 def whiten(vectors: npt.NDArray[np.float32], *, seed: int = 0) -> npt.NDArray[np.float32]:
@@ -134,7 +145,7 @@ def neighbour_candidates(
     order = np.lexsort((others, -cosines, rows))
     rows, others = rows[order], others[order]
     near = _rank_in_run(rows) < neighbours
-    return np.unique(np.sort(np.stack([rows[near], others[near]], axis=1), axis=1), axis=0)
+    return _distinct(np.stack([rows[near], others[near]], axis=1), len(vectors))
 
 
 _Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
