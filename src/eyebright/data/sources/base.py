@@ -79,7 +79,7 @@ class Source(Protocol):
 
     Attributes:
         spec: what the user gave: a path or a name.
-        kind: `folder`, `split-folders`, `flat-folder`, `table`, `hf-parquet`, `idx` or `digits`.
+        kind: what was found there, for messages and the manifest: `folder`, `table`, `hf-parquet`, `webdataset`, ...
         class_names: the classes in the order that the source declares, or None when it declares none.
     """
 
