@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -232,3 +233,21 @@ def test_the_review_gets_the_suggestions_and_the_pictures(
     assert set(shown) <= {(128, 128), (112, 112)}
     assert "accept: yes" in Path("plan.yaml").read_text(encoding="utf-8")
     assert "plan: plan.yaml" in capsys.readouterr().out
+
+
+def test_images_that_vanish_during_the_audit_are_named(
+    flowers_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eyebright.errors import DataError
+    from eyebright.export.embedder import Embedder
+
+    source = open_source(shutil.copytree(flowers_sample, tmp_path / "photos"))
+    embed = Embedder.embed
+
+    def embed_later(self: Embedder, ids: Any, sources: Any, *arguments: Any, **options: Any) -> Any:
+        (tmp_path / "photos" / sources[0]).write_bytes(b"")
+        return embed(dataclasses.replace(self, cache=tmp_path / "cache"), ids[:2], sources[:2], *arguments, **options)
+
+    monkeypatch.setattr(Embedder, "embed", embed_later)
+    with pytest.raises(DataError, match=r"1 images were there a moment ago .* daisy/.*: empty"):
+        audit(source, output=tmp_path / "audits")

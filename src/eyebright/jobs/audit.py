@@ -149,8 +149,15 @@ def look(source: Source, *, device: str = "auto", seed: int = 0, progress: Progr
     clock.lap("measure")
     embedder = Embedder(cache=cache, device=pick_device(device), size=_size(len(set(evidence.ids))))
     vectors, failures = embedder.embed(evidence.ids, evidence.sources, source, progress=progress)
+    if failures:
+        image, (status, reason) = next(iter(failures.items()))
+        raise DataError(
+            f"{len(failures)} images were there a moment ago and cannot be read now, such as "
+            f"{evidence.sources[evidence.ids.index(image)]}: {status} ({reason})",
+            expected="images that stay as they are during an audit",
+            remedy="run the audit again when nothing changes them; what was computed is kept",
+        )
     evidence = dataclasses.replace(evidence, embeddings=vectors)
-    assert not failures, "what cannot be decoded was found when it was measured"
     clock.lap("embed")
     links = find_near_duplicates(evidence, source, progress=progress)
     groups = _groups(evidence, links)
