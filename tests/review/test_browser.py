@@ -110,7 +110,7 @@ def test_a_review_by_keyboard_becomes_the_manifest_that_was_wanted(
 
         expect(page.locator("#question")).to_have_text("Labelled rose: is it tulip?")
         expect(page.locator("#reason")).to_have_text("reason 0")
-        expect(page.locator("#sure")).to_have_text("99 % sure")
+        expect(page.locator("#sure")).to_have_text("99 % doubt")
         page.keyboard.press("Enter")
         at(page, "4 of 10")
         assert lines(table)[4:] == [(rose[2], "relabel", "tulip")]

@@ -198,7 +198,9 @@ function show(item, saying) {
   find("finding").hidden = item.title === "";
   find("reason").textContent = item.reason;
   find("sure").replaceChildren(
-    make("span", { class: "track" }, make("i")), `${percent(item.confidence)} sure`);
+    make("span", { class: "track" }, make("i")),
+    // Of a label, a probe's doubt: many honest labels are doubted that much.
+    `${percent(item.confidence)} ${item.action === "relabel" ? "doubt" : "sure"}`);
   find("sure").querySelector("i").style.width = `${item.confidence * 100}%`;
   const before = earlier(item);
   find("earlier").hidden = before.length === 0;
