@@ -11,10 +11,13 @@
     │   └── NewerBundleError             4   made by a later version
     ├── VerificationError                5   golden samples gave other probabilities than recorded
     ├── TrainingError                    6   training cannot go on
-    │   └── NonFiniteLossError           6   the loss became NaN or infinite
+    │   ├── NonFiniteLossError           6   the loss became NaN or infinite
+    │   └── TeamError                    6   another process of the same training ended
     ├── StorageError (OSError)           7   a folder cannot be written, a disk is full
     ├── MissingDependencyError           8   an optional package or offline file is absent
-    └── Interrupted                    130   stopped by the user; what was finished is kept
+    ├── RequirementsError                9   a network does not satisfy what was required of it
+    ├── Interrupted                    130   stopped by the user; what was finished is kept
+    └── Preempted                      143   stopped by the machine (SIGTERM); a checkpoint was saved
 
 A message has up to three parts, each a full sentence or clause: what happened (with what was received),
 what was expected, and what to do next.
@@ -104,6 +107,10 @@ class NonFiniteLossError(TrainingError):
     pass
 
 
+class TeamError(TrainingError):
+    pass
+
+
 class StorageError(EyebrightError, OSError):
     exit_code = 7
 
@@ -112,8 +119,16 @@ class MissingDependencyError(EyebrightError):
     exit_code = 8
 
 
+class RequirementsError(EyebrightError):
+    exit_code = 9
+
+
 class Interrupted(EyebrightError):
     exit_code = 130
+
+
+class Preempted(EyebrightError):
+    exit_code = 143
 
 
 def did_you_mean(received: str, known: Iterable[str]) -> str:

@@ -169,7 +169,7 @@ def test_a_deadline_shortens_training_and_the_rate_still_ends_at_zero(
     assert fitted.state.step == fitted.state.total_steps < 200
     # The last step's rate is that of the end of the schedule, give or take two steps of planning.
     total = fitted.state.total_steps
-    assert rates[-1] <= CONFIG.optim.learning_rate * warmup_cosine((total - 3) / total, CONFIG.optim.warmup_share)
+    assert rates[-1] <= CONFIG.optim.learning_rate * warmup_cosine((total - 3) / total, CONFIG.schedule.warmup_share)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

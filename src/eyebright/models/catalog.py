@@ -109,7 +109,7 @@ def create_network(
     classes: int,
     channels: int = 3,
     pretrained: bool,
-    dropout: float = 0.0,
+    dropout: float | None = None,
     arguments: dict[str, Any] | None = None,
 ) -> nn.Module:
     """Make a network with a fresh classifier, in channels-last memory order.
@@ -127,7 +127,9 @@ def create_network(
         MissingDependencyError: the weights cannot be had here.
     """
     network_facts(name)
-    options = {"num_classes": classes, "in_chans": channels, "drop_rate": dropout, **(arguments or {})}
+    options = {"num_classes": classes, "in_chans": channels, **(arguments or {})}
+    if dropout is not None:
+        options["drop_rate"] = dropout
     packaged = PACKAGED.get(name) if pretrained else None
     try:
         if packaged is not None:

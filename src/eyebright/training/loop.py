@@ -99,7 +99,7 @@ def train_step(
         classes = network.num_classes
         targets = F.one_hot(batch.targets, int(classes)).float()  # type: ignore[arg-type]
         images, targets = mixup(images, targets, config.augment.mixup or 0.0, generator)
-        loss = soft_cross_entropy(network(images), targets, batch.weights, config.optim.label_smoothing)
+        loss = soft_cross_entropy(network(images), targets, batch.weights, config.loss.label_smoothing)
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(scaler.scale(loss))
     scaler.unscale_(optimiser)
@@ -164,7 +164,7 @@ def fit(
         losses: list[torch.Tensor] = []
         pace.start()
         for batch in train.shuffled(config.optim.batch_size, seed=config.seed, epoch=epoch, first=offset):
-            factor = warmup_cosine(state.step / state.total_steps, config.optim.warmup_share)
+            factor = warmup_cosine(state.step / state.total_steps, config.schedule.warmup_share)
             losses.append(train_step(network, batch, optimiser, scaler, config, size, state.step, factor))
             if average:
                 average.update(network, state.step)
