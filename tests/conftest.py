@@ -78,6 +78,12 @@ def stripes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same two classes of 60 images for a whole session: not to be changed."""
+    return write_stripes(tmp_path_factory.mktemp("stripes") / "stripes", images=60)
+
+
+@pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run: `smallnet` on striped images, a few epochs. Tests that change it must copy it."""
     from eyebright.jobs.train import train

@@ -126,6 +126,10 @@ def test_every_field_is_documented() -> None:
             assert nested or field.description, f"{part.__name__}.{name}"
 
 
+def test_off_is_the_word_although_yaml_reads_it_as_false() -> None:
+    assert build_config(parse_assignment("data.audit=off")).data.audit == "off"
+
+
 def test_the_documentation_page_is_made_from_this_code() -> None:
     path = Path(__file__).resolve().parents[1] / "packaging" / "configuration_page.py"
     names: dict[str, Any] = {"__name__": "page", "__file__": str(path)}

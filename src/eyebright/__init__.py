@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eyebright.estimator import EyebrightClassifier
     from eyebright.jobs.audit import audit
     from eyebright.jobs.evaluate import evaluate_on as evaluate
+    from eyebright.jobs.lr_find import find_learning_rate
     from eyebright.jobs.train import resume, train
     from eyebright.jobs.verify import verify
     from eyebright.run import Run, open_run
@@ -34,6 +35,7 @@ _WHERE = {
     "Run": ("eyebright.run", "Run"),
     "audit": ("eyebright.jobs.audit", "audit"),
     "evaluate": ("eyebright.jobs.evaluate", "evaluate_on"),
+    "find_learning_rate": ("eyebright.jobs.lr_find", "find_learning_rate"),
     "load": ("eyebright.classifier", "load"),
     "open_run": ("eyebright.run", "open_run"),
     "resume": ("eyebright.jobs.train", "resume"),
@@ -49,6 +51,7 @@ __all__ = [
     "Run",
     "audit",
     "evaluate",
+    "find_learning_rate",
     "load",
     "open_run",
     "resume",

@@ -58,14 +58,14 @@ from eyebright.export.onnx import export_onnx, with_temperature
 from eyebright.jobs.card import model_card
 from eyebright.jobs.environment import now, versions
 from eyebright.jobs.finish import GOLDEN_SAMPLES, timm_config
-from eyebright.jobs.train import assemble_config
+from eyebright.jobs.assemble import assemble_config
 from eyebright.progress import Silent
 from eyebright.recipes import get_recipe
 from eyebright.recipes.base import Context, DataFacts, Plan
 from eyebright.recipes.finish import EXPORT_SECONDS, REPORT_SECONDS
 from eyebright.training.device import pick_device
 from eyebright.training.hooks import StopSignal
-from eyebright.training.loop import predict_logits
+from eyebright.training.score import predict_logits
 
 PREDICTED_TOGETHER = 256
 
@@ -320,7 +320,7 @@ class EyebrightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             members["val"] = members["train"]
         facts = DataFacts(
             images={"train": len(members["train"]), "val": len(members["val"]), "test": 0},
-            classes=len(self.classes_),
+            names=tuple(str(name) for name in self.classes_),
             side=images.side,
             grey=look_grey(images.images, images.rows),
         )
@@ -347,7 +347,8 @@ class EyebrightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             }
             if deadline is None:  # how often to evaluate must not depend on how fast the machine just was
                 per_epoch = sets["train"].steps_per_epoch(plan.config.optim.batch_size)
-                plan = dataclasses.replace(plan, evaluate_every=per_epoch)
+                stages = tuple(dataclasses.replace(stage, evaluate_every=per_epoch) for stage in plan.stages)
+                plan = dataclasses.replace(plan, stages=stages)
             outcome = recipe.fit(plan, context, sets["train"], sets["val"])
             logits = predict_logits(outcome.network, sets["val"], exact=True).numpy()
         self.plan_, self.preprocess_, self.network_, self.history_ = plan, plan.preprocess, outcome.network, history

@@ -6,7 +6,7 @@ to nobody and is the default.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -17,6 +17,10 @@ class Task(Protocol):
     def advance(self, units: int = 1) -> None: ...
 
     def describe(self, text: str) -> None: ...
+
+    def detail(self, figures: Mapping[str, str]) -> None:
+        """What is known right now: figures by name, already as text; they replace those of the last call."""
+        ...
 
     def resize(self, total: int) -> None: ...
 
@@ -42,6 +46,9 @@ class _SilentTask:
         pass
 
     def describe(self, text: str) -> None:
+        pass
+
+    def detail(self, figures: Mapping[str, str]) -> None:
         pass
 
     def resize(self, total: int) -> None:

@@ -14,6 +14,7 @@ from eyebright.errors import did_you_mean  # noqa: E402
 VERBS = {
     "audit": "Look at your images before anything is learnt from them.",
     "train": "Train a classifier on your images, within a time budget.",
+    "lr-find": "Find a learning rate: a few steps at rising rates, and a plot.",
     "resume": "Continue a run that was interrupted or killed.",
     "predict": "Classify images, folders or tables.",
     "evaluate": "Score a classifier on labelled images that it has not seen.",
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     from eyebright.cli.shell import run_verb
 
-    return run_verb(verb, import_module(f"eyebright.cli.{verb}").command, rest)
+    return run_verb(verb, import_module(f"eyebright.cli.{verb.replace('-', '_')}").command, rest)
 
 
 def entry() -> None:

@@ -1,21 +1,55 @@
-"""Progress for people: bars with the time left on a terminal, plain lines in a log."""
+"""Progress for people: bars with the time left on a terminal, plain lines in a log.
+
+Of several processes that train together (`torchrun` numbers them in RANK), the first alone speaks.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from eyebright.progress import Task
 
 LINE_SECONDS = 10.0
+WIDEST = 110
+"""Columns of the terminal that a bar fills at most."""
+
+
+def speaks() -> bool:
+    """Whether this process tells the user anything: false in all but the first of a team."""
+    return os.environ.get("RANK", "0") in ("", "0")
+
+
+class _Bars(RichProgress):
+    """Bars, each with a line of figures below it where the work tells any."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.tasks:
+            yield Constrain(self.make_tasks_table([task]), WIDEST)
+            figures: Mapping[str, str] = task.fields["figures"]
+            if figures:
+                yield figure_line(figures)
+
+
+def figure_line(figures: Mapping[str, str]) -> Text:
+    """Figures by name in one line: the names in the background, the values in front."""
+    line = Text("  ", overflow="ellipsis", no_wrap=True)
+    for index, (name, value) in enumerate(figures.items()):
+        line.append("   " if index else "")
+        line.append(f"{name} ", style="dim")
+        line.append(value, style="bold green" if name == "best" else "bold")
+    return line
 
 
 class _Bar:
@@ -29,19 +63,26 @@ class _Bar:
     def describe(self, text: str) -> None:
         self._bars.update(self._number, description=text)  # type: ignore[arg-type]
 
+    def detail(self, figures: Mapping[str, str]) -> None:
+        self._bars.update(self._number, figures=dict(figures))  # type: ignore[arg-type]
+
     def resize(self, total: int) -> None:
         self._bars.update(self._number, total=total)  # type: ignore[arg-type]
 
 
 class Screen:
-    """Bars and notes on a terminal."""
+    """Bars and notes on a terminal.
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._bars = RichProgress(
-            TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-            console=self._console, transient=True,
+    Args:
+        console: where to; the terminal behind standard error when left out.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False, quiet=not speaks())
+        self._bars = _Bars(
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}", markup=False), TimeElapsedColumn(), TextColumn("left"),
+            TimeRemainingColumn(), console=self._console, transient=True, expand=True,
         )  # fmt: skip
 
     def __enter__(self) -> Screen:
@@ -56,7 +97,7 @@ class Screen:
     @contextlib.contextmanager
     def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
         """A bar that disappears when its work is done."""
-        number = self._bars.add_task(description, total=total, unit=unit)
+        number = self._bars.add_task(description, total=total, unit=unit, figures={})
         try:
             yield _Bar(self._bars, number)
         finally:
@@ -64,7 +105,9 @@ class Screen:
 
     def note(self, text: str) -> None:
         """A line above the bars."""
-        self._console.print(text, markup=False)
+        line = Text(text)
+        line.highlight_words(["new best"], style="green")
+        self._console.print(line)
 
     def warn(self, text: str) -> None:
         """A line above the bars that stands out."""
@@ -79,6 +122,7 @@ class _LineTask:
         self._total = total
         self._unit = unit
         self._done = 0
+        self._figures: Mapping[str, str] = {}
         self._began = self._told = time.monotonic()
         self._lock = threading.Lock()
 
@@ -90,14 +134,14 @@ class _LineTask:
                 return
             self._told = now
             left = (now - self._began) / self._done * (self._total - self._done)
-        print(
-            f"{self._description}: {self._done}/{self._total} {self._unit}, about {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        figures = "".join(f", {name} {value}" for name, value in self._figures.items())
+        _say(f"{self._description}: {self._done}/{self._total} {self._unit}, about {left:.0f} s left{figures}")
 
     def describe(self, text: str) -> None:
         self._description = text
+
+    def detail(self, figures: Mapping[str, str]) -> None:
+        self._figures = dict(figures)
 
     def resize(self, total: int) -> None:
         self._total = total
@@ -113,8 +157,13 @@ class Lines:
 
     def note(self, text: str) -> None:
         """A line."""
-        print(text, file=sys.stderr, flush=True)
+        _say(text)
 
     def warn(self, text: str) -> None:
         """A line that stands out."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        _say(f"warning: {text}")
+
+
+def _say(text: str) -> None:
+    if speaks():
+        print(text, file=sys.stderr, flush=True)

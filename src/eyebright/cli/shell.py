@@ -111,13 +111,18 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def leads() -> bool:
+    """Whether this process speaks: it is not one of the others that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def progress_on_screen(quiet: bool = False) -> Iterator[Progress]:
     """Progress on standard error: bars with time left on a terminal, plain lines elsewhere, nothing when quiet."""
     from eyebright.cli.screen import Lines, Screen
     from eyebright.progress import Silent
 
-    if quiet:
+    if quiet or not leads():
         yield Silent()
     elif sys.stderr.isatty():
         with Screen() as screen:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eyebright.cli.main import STARTED
-from eyebright.cli.shell import print_json, progress_on_screen
+from eyebright.cli.shell import leads, print_json, progress_on_screen
 
 
 def command(
@@ -41,6 +41,13 @@ def command(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. Default: 0.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. Default: auto.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a step. Default: the recipe chooses.")] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option("--deterministic", help="The same bits every time on CUDA too; slower there.")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write event files for TensorBoard into the run.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.", show_default=False)] = None,
     settings: Annotated[
         list[str] | None,
@@ -64,6 +71,7 @@ def command(
       eyebright train labels.csv --split 80/10/10 --seed 7
       eyebright train photos/ --recipe scratch --model resnet18 --epochs 20
       eyebright train animals/ --superclass folders
+      torchrun --nproc-per-node 2 -m eyebright train photos/ --recipe fine-tune
     """
     from eyebright.jobs.train import train
 
@@ -71,8 +79,12 @@ def command(
         run = train(
             data, output=output, name=name, progress=progress, consent_download=download, started=STARTED,
             budget=budget, no_budget=no_budget, recipe=recipe, model=model, epochs=epochs, size=size, split=split,
-            allow_bad=allow_bad, superclass=superclass, seed=seed, device=device, file=config, settings=settings or (),
+            allow_bad=allow_bad, superclass=superclass, seed=seed, device=device, batch_size=batch_size,
+            deterministic=deterministic, file=config,
+            settings=[*(settings or ()), *(["log.tensorboard=true"] if tensorboard else ())],
         )  # fmt: skip
+    if not leads():
+        return  # the first process of a team speaks for all
     from eyebright.cli.summary import describe_run, run_facts
 
     if json_:

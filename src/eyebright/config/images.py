@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from eyebright.config.part import Part
 from eyebright.errors import UsageError
@@ -66,6 +66,12 @@ class DataConfig(Part):
     superclass: str | None = None
     """Where the class above every class comes from: `folders` (`animal/dog/1.jpg`), `column:NAME`, or a YAML file with
     lines `superclass: [class, class]`; left out, there are no superclasses."""
+
+    @field_validator("audit", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: object) -> object:
+        """YAML reads an unquoted `off` as false."""
+        return "off" if value is False else value
 
 
 class ImageConfig(Part):

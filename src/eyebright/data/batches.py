@@ -1,37 +1,84 @@
-"""Batches from a pack: gathered ahead by a thread, moved once, normalised on the device that trains.
+"""Batches from a pack: gathered ahead by threads, moved once to the device that computes.
 
 The order of an epoch is a function of seed and epoch alone, so a run that is resumed in the middle of an epoch sees
-exactly the images that it would have seen.
+exactly the images that it would have seen, whatever the number of threads.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import queue
-import threading
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
+from eyebright.config import DataConfig
+from eyebright.data.sampling import epoch_order
 from eyebright.preprocess import Preprocess
+
+Pixels = npt.NDArray[np.uint8]
+Change = Callable[[Pixels, int, int], Pixels]
+"""What happens to one image (S, S, C) before it joins a batch: called with the image, the epoch and its row."""
+_MOST_THREADS = 4
+_Part = TypeVar("_Part")
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Images and what they are.
+    """Images as evaluation sees them.
 
     Attributes:
         images: float32 (B, C, H, W), normalised, channels-last in memory, on the device.
         targets: int64 (B,), class indices, on the device.
-        weights: float32 (B,), how much each image counts in the loss, on the device.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingBatch:
+    """Images to learn from, as they are in the pack, or the part of them that this process needs.
+
+    Attributes:
+        pixels: uint8 (b, C, S, S), channels-last in memory, on the device.
+        rows: which images of the whole batch these are.
+        targets: int64 (B,), class indices of the whole batch, on the device.
+        weights: float32 (B,), how much each image of the whole batch counts, on the device.
+    """
+
+    pixels: torch.Tensor
+    rows: slice
+    targets: torch.Tensor
     weights: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """Which images come in which order, and which of them this process takes.
+
+    Attributes:
+        seed: another seed gives another order.
+        batch_size: images in a batch, over all processes.
+        settings: `sampling` and `drop_last`.
+        part: the rows of a batch of so many images that this process needs.
+        change: what happens to each image on the way.
+        workers: threads that gather; None for as many as the machine has cores, up to four.
+    """
+
+    seed: int
+    batch_size: int
+    settings: DataConfig
+    part: Callable[[int], slice] = slice
+    change: Change | None = None
+    workers: int | None = None
 
 
 class PixelSet:
@@ -48,7 +95,7 @@ class PixelSet:
 
     def __init__(
         self,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         rows: npt.NDArray[np.int64],
         targets: npt.NDArray[np.int64],
         *,
@@ -70,71 +117,89 @@ class PixelSet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def shuffled(self, batch_size: int, *, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """One epoch in random order with the margin around the centre crop, from batch number `first` on.
+    def part(self, rows: slice | npt.NDArray[np.int64]) -> PixelSet:
+        """Some of the images, in that order."""
+        return PixelSet(
+            self.pixels, self.rows[rows], self.targets[rows],
+            preprocess=self.preprocess, device=self.device, weights=self.weights[rows],
+        )  # fmt: skip
 
-        The incomplete last batch is left out when there is a whole one, so that every step weighs the same.
-        """
-        order = np.random.default_rng([seed, epoch]).permutation(len(self.rows))
-        steps = max(1, len(order) // batch_size)
-        parts = [np.sort(order[step * batch_size : (step + 1) * batch_size]) for step in range(first, steps)]
-        yield from self._batches(parts, centre=False)
+    def class_totals(self, classes: int) -> npt.NDArray[np.float64]:
+        """Summed weights of the images of each class: float64 (K,)."""
+        return np.bincount(self.targets, weights=self.weights.astype(np.float64), minlength=classes).astype(np.float64)
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Every image once, in order, as evaluation sees it."""
-        indices = np.arange(len(self.rows))
-        yield from self._batches([indices[i : i + batch_size] for i in range(0, len(indices), batch_size)], centre=True)
-
-    def steps_per_epoch(self, batch_size: int) -> int:
+    def steps_per_epoch(self, batch_size: int, *, drop_last: bool = True) -> int:
         """Number of batches that `shuffled` gives."""
-        return max(1, len(self.rows) // batch_size)
+        whole = len(self.rows) // batch_size
+        return max(1, whole if drop_last else -(-len(self.rows) // batch_size))
 
-    def _gather(self, indices: npt.NDArray[np.int64], centre: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        pixels = self.pixels[self.rows[indices]]  # (B, side, side, C)
-        if centre:
-            pixels = np.ascontiguousarray(self.preprocess.centre(pixels))
-        arrays = (pixels, self.targets[indices], self.weights[indices])
-        tensors = tuple(torch.from_numpy(np.asarray(array)) for array in arrays)
+    def shuffled(self, order: Order, *, epoch: int, first: int = 0) -> Iterator[TrainingBatch]:
+        """One epoch in random order with the margin around the centre crop, from batch number `first` on."""
+        size = order.batch_size
+        sequence = epoch_order(self.targets, seed=order.seed, epoch=epoch, sampling=order.settings.sampling)
+        steps = self.steps_per_epoch(size, drop_last=order.settings.drop_last)
+        parts = [np.sort(sequence[step * size : (step + 1) * size]) for step in range(first, steps)]
+
+        def gather(indices: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int64]]:
+            needed = self.rows[indices[order.part(len(indices))]]
+            pixels = self.pixels[needed]  # (b, side, side, C)
+            if order.change is not None:
+                change = order.change
+                pixels = np.stack([change(image, epoch, int(row)) for image, row in zip(pixels, needed, strict=True)])
+            return pixels, indices
+
+        for pixels, indices in _ahead(gather, parts, order.workers):
+            yield TrainingBatch(
+                pixels=self._moved(pixels).permute(0, 3, 1, 2),
+                rows=order.part(len(indices)),
+                targets=self._moved(self.targets[indices]),
+                weights=self._moved(self.weights[indices]),
+            )
+
+    def in_order(self, batch_size: int, *, size: int | None = None) -> Iterator[Batch]:
+        """Every image once, in order, as evaluation sees it; resized when another `size` in pixels is wanted."""
+        indices = np.arange(len(self.rows))
+        parts = [indices[first : first + batch_size] for first in range(0, len(indices), batch_size)]
+
+        def gather(part: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int64]]:
+            return np.ascontiguousarray(self.preprocess.centre(self.pixels[self.rows[part]])), self.targets[part]
+
+        for pixels, targets in _ahead(gather, parts, 1):
+            # A permuted view of (B, H, W, C) is channels-last (B, C, H, W) without a copy.
+            images = self._moved(pixels).permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
+            images = images.contiguous(memory_format=torch.channels_last)
+            if size is not None and size != images.shape[-1]:
+                images = resized(images, size)
+            yield Batch(images, self._moved(targets))
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """Images on the scale from 0 to 1, float32 (B, C, H, W), as the network wants them."""
+        return torch.addcmul(self._shift, images, 255 * self._scale).contiguous(memory_format=torch.channels_last)
+
+    def _moved(self, array: npt.NDArray[np.generic]) -> torch.Tensor:
+        tensor = torch.from_numpy(np.asarray(array))
         if self.device.type == "cuda":
-            tensors = tuple(tensor.pin_memory() for tensor in tensors)
-        return tensors  # type: ignore[return-value]
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
-    def _batches(self, parts: list[npt.NDArray[np.int64]], *, centre: bool) -> Iterator[Batch]:
-        ready: queue.Queue[tuple[torch.Tensor, torch.Tensor, torch.Tensor] | BaseException | None] = queue.Queue(2)
-        stopped = threading.Event()
 
-        def hand_over(item: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | BaseException | None) -> None:
-            # Never waits for good: whoever took the batches may have left, and waits for this thread.
-            handed = False
-            while not handed and not stopped.is_set():
-                with contextlib.suppress(queue.Full):
-                    ready.put(item, timeout=0.1)
-                    handed = True
+def resized(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Images (B, C, H, W) at another side in pixels, bilinear with antialiasing, channels-last in memory."""
+    images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return images.contiguous(memory_format=torch.channels_last)
 
-        def gather_ahead() -> None:
-            try:
-                for part in parts:
-                    hand_over(self._gather(part, centre))
-                    if stopped.is_set():
-                        return
-                hand_over(None)
-            except BaseException as error:
-                hand_over(error)
 
-        thread = threading.Thread(target=gather_ahead, name="eyebright-gather", daemon=True)
-        thread.start()
-        try:
-            while (item := ready.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield self._batch(*item)
-        finally:
-            stopped.set()
-            thread.join()
-
-    def _batch(self, pixels: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> Batch:
-        pixels = pixels.to(self.device, non_blocking=True)
-        # A permuted view of (B, H, W, C) is channels-last (B, C, H, W) without a copy.
-        images = pixels.permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
-        images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, targets.to(self.device, non_blocking=True), weights.to(self.device, non_blocking=True))
+def _ahead(work: Callable[[_Part], _Result], parts: list[_Part], workers: int | None) -> Iterator[_Result]:
+    """The results in order, computed ahead by threads; never more than two a thread wait."""
+    threads = workers or min(_MOST_THREADS, os.cpu_count() or 1)
+    pending: deque[Future[_Result]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="eyebright-gather")
+    try:
+        for part in parts:
+            pending.append(pool.submit(work, part))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

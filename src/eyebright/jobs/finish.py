@@ -42,7 +42,7 @@ from eyebright.jobs.prepare import split_rows
 from eyebright.progress import Progress
 from eyebright.recipes.base import Plan
 from eyebright.run import Run
-from eyebright.training.loop import predict_logits
+from eyebright.training.score import predict_logits
 
 GOLDEN_SAMPLES = 8
 GOLDEN_IMAGE_BYTES = 200_000

@@ -1,4 +1,8 @@
-"""Ctrl-C: once asks training to end after the step in hand, twice ends the process."""
+"""What Ctrl-C and SIGTERM do while a run is worked on.
+
+Ctrl-C once asks training to end after the step in hand, twice ends the process. SIGTERM is what a machine sends before
+it is taken away: training saves a checkpoint after the step in hand and leaves; everything else can be done again.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,14 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from eyebright.errors import Preempted
 from eyebright.progress import Progress
 from eyebright.training.hooks import StopSignal
 
 
 @contextlib.contextmanager
-def stop_on_interrupt(stop: StopSignal, progress: Progress) -> Iterator[None]:
-    """While the context is open, the first Ctrl-C requests a stop and the second raises `KeyboardInterrupt`.
+def heeding_signals(stop: StopSignal, progress: Progress) -> Iterator[None]:
+    """While the context is open, both signals have the meaning above.
 
     Signals reach the main thread only; in another thread nothing changes.
     """
@@ -22,14 +27,21 @@ def stop_on_interrupt(stop: StopSignal, progress: Progress) -> Iterator[None]:
         yield
         return
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if stop.requested or not stop.heard:
             raise KeyboardInterrupt
         stop.request()
         progress.warn("stopping after this step; the best weights are kept and reported (Ctrl-C again quits at once)")
 
-    former = signal.signal(signal.SIGINT, handle)
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if not stop.heard:
+            raise Preempted("the process was asked to end (SIGTERM)")
+        stop.leave()
+
+    former = {number: signal.signal(number, handle) for number, handle in
+              ((signal.SIGINT, interrupt), (signal.SIGTERM, terminate))}  # fmt: skip
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, former)
+        for number, handle in former.items():
+            signal.signal(number, handle)

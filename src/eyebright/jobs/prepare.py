@@ -98,10 +98,18 @@ def data_facts(manifest: Manifest, source: Source) -> DataFacts:
     sides = [min(pair) for pair in zip(ok["width"].to_pylist(), ok["height"].to_pylist(), strict=True)]
     return DataFacts(
         images={split: sum(counts.get(split, {}).values()) for split in SPLITS},
-        classes=len(manifest.classes),
+        names=tuple(manifest.classes),
         side=int(statistics.median(sides)),
         grey=_is_grey(ok["source"].to_pylist(), source),
+        superclasses=_superclass_indices(manifest),
     )
+
+
+def _superclass_indices(manifest: Manifest) -> tuple[int, ...]:
+    """Index of the superclass of each class, superclasses in the order of their names; empty without any."""
+    above = superclasses_of(manifest)
+    index = {name: number for number, name in enumerate(sorted(set(above.values())))}
+    return tuple(index[above[name]] for name in manifest.classes) if above else ()
 
 
 def _is_grey(sources: list[str], source: Source) -> bool:

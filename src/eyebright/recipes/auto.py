@@ -14,20 +14,20 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import torch
-
 from eyebright.config import TrainConfig, build_config
 from eyebright.data.batches import PixelSet
-from eyebright.models.catalog import classifier_layer, create_network, network_facts
+from eyebright.models.catalog import architecture_of, classifier_layer, create_network, network_facts
 from eyebright.preprocess import Preprocess
-from eyebright.recipes import scratch
-from eyebright.recipes.base import Context, DataFacts, Outcome, Plan, Recipe, train_network
+from eyebright.recipes import scratch, staged
+from eyebright.recipes.base import Context, DataFacts, Outcome, Plan, Recipe, make_network
 from eyebright.recipes.finish import finish_seconds
 from eyebright.recipes.probing import calibrated_loss, probe_first
+from eyebright.recipes.stages import train_stages
 from eyebright.training.budget import Speed, measure_speed
-from eyebright.training.loop import predict_logits
-from eyebright.training.optim import freeze_first_layers
+from eyebright.training.freezing import freeze_first_layers
 from eyebright.training.probe import install_probe
+from eyebright.training.score import predict_logits
+from eyebright.training.stage import Stage
 
 DEFAULT_NETWORK = "tf_efficientnet_lite0"
 SIZES = (288, 256, 224, 192, 160, 128, 96)
@@ -105,7 +105,7 @@ def plan(context: Context) -> Plan:
     """Choose the network, the input size, what to fine-tune and for how long."""
     config, facts = context.config, context.facts
     if config.model.name is None and facts.grey and facts.side <= SYMBOL_SIDE:
-        drawn = scratch.plan(dataclasses.replace(context, config=_with_scratch_defaults(config)))
+        drawn = staged.plan(dataclasses.replace(context, config=_with_scratch_defaults(config)))
         reason = f"small grey images ({facts.side} px) are unlike the photographs that pretrained networks have seen"
         return dataclasses.replace(drawn, reasons=(reason, *drawn.reasons))
     name = config.model.name or DEFAULT_NETWORK
@@ -149,9 +149,23 @@ def plan(context: Context) -> Plan:
             reasons.append(f"mixup {mixup:g}" if mixup else f"no mixup: it pays from about {MIXUP_EPOCHS} epochs")
     if facts.side < best.size:
         reasons.append(f"images of {facts.side} px are enlarged: the pretrained features work better at {best.size} px")
+    stage = Stage(
+        name="fine-tune",
+        steps=steps,
+        most_steps=most_steps,
+        evaluate_every=_epochs_between_evaluations(best, context) * per_epoch,
+        size=best.size,
+        batch_size=batch_size,
+        learning_rate=config.optim.learning_rate,
+        layer_decay=config.optim.layer_decay,
+        frozen=best.frozen_share,
+        fixed_statistics=config.model.pretrained,
+    )
+    architecture, arguments = architecture_of(name, head=config.model.head, arguments=config.model.arguments)
     return Plan(
-        architecture=name,
-        architecture_arguments={},
+        network=name,
+        architecture=architecture,
+        architecture_arguments=arguments,
         pretrained=config.model.pretrained,
         licence=known.licence if config.model.pretrained else "none: trained from random weights",
         preprocess=Preprocess(
@@ -159,15 +173,11 @@ def plan(context: Context) -> Plan:
             resize=config.image.resize or "squash",
             resize_to=round(best.size / config.image.crop_share) if config.image.resize == "crop" else 0,
             interpolation=config.image.interpolation,
-            mean=known.mean,
-            std=known.std,
+            mean=config.image.mean or known.mean,
+            std=config.image.std or known.std,
         ),
         probe=True,
-        steps=steps,
-        most_steps=most_steps,
-        frozen_share=best.frozen_share,
-        fixed_statistics=config.model.pretrained,
-        evaluate_every=_epochs_between_evaluations(best, context) * per_epoch,
+        stages=(stage,) if steps else (),
         finish_seconds=finish_seconds(facts, best.speed),
         config=config,
         reasons=tuple(reasons),
@@ -212,26 +222,20 @@ def _with_scratch_defaults(config: TrainConfig) -> TrainConfig:
 def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome:
     """Probe, fine-tune, keep the better on validation."""
     if not plan.probe:
-        return scratch.fit(plan, context, train, val)
-    torch.manual_seed(plan.config.seed)  # what the network draws at random when it is made
-    network = create_network(
-        plan.architecture,
-        classes=context.facts.classes,
-        pretrained=plan.pretrained,
-        dropout=plan.config.model.dropout,
-    ).to(context.device)
+        return staged.fit(plan, context, train, val)
+    network = make_network(plan, context)
     layer = classifier_layer(network)
     assert layer is not None
     probe, flip, reasons = probe_first(network, plan, context, train, val)
     install_probe(layer, probe)
-    if plan.steps == 0 or context.stop.requested:
+    if not plan.stages or context.stop.requested:
         return Outcome(network=network.eval(), reasons=tuple(reasons), stopped=context.stop.requested)
     if plan.config.augment.flip is None:
         augment = plan.config.augment.model_copy(update={"flip": flip})
         plan = dataclasses.replace(plan, config=plan.config.model_copy(update={"augment": augment}))
     before = {key: value.clone() for key, value in network.state_dict().items()}
     probe_loss = calibrated_loss(predict_logits(network, val).numpy(), val.targets)
-    fitted = train_network(network, plan, context, train, val, stage="fine-tune")
+    fitted = train_stages(network, plan, context, train, val)
     tuned_loss = calibrated_loss(predict_logits(network, val).numpy(), val.targets)
     compared = (
         f"validation log-loss after calibration {tuned_loss:.3f} fine-tuned against {probe_loss:.3f} for the probe, "
@@ -246,4 +250,10 @@ def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome
     return Outcome(network=network.eval(), reasons=tuple(reasons), stopped=fitted.stopped)
 
 
-RECIPE = Recipe(name="auto", defaults={}, plan=plan, fit=fit)
+RECIPE = Recipe(
+    name="auto",
+    summary="pretrained network: linear probe, then fine-tuning as far as the budget goes; the better one is kept",
+    defaults={},
+    plan=plan,
+    fit=fit,
+)

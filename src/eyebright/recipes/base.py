@@ -13,12 +13,12 @@ from torch import nn
 
 from eyebright.config import TrainConfig
 from eyebright.data.batches import PixelSet
+from eyebright.models.catalog import create_network
 from eyebright.preprocess import Preprocess
-from eyebright.progress import Progress, Task
-from eyebright.training.budget import Pace
-from eyebright.training.hooks import BaseHook, LoopState, StopSignal
-from eyebright.training.loop import Fitted, fit
-from eyebright.training.optim import freeze_first_layers
+from eyebright.progress import Progress
+from eyebright.training.hooks import Hook, StopSignal
+from eyebright.training.stage import Stage
+from eyebright.training.team import ALONE, Team
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,19 +27,22 @@ class DataFacts:
 
     Attributes:
         images: number of images by split.
-        classes: number of classes.
+        names: names of the classes, in index order.
         side: median of the shorter side in pixels.
         grey: all images looked at are grey.
+        superclasses: index of the superclass of each class; empty when there is one level of classes.
     """
 
     images: Mapping[str, int]
-    classes: int
+    names: tuple[str, ...]
     side: int
     grey: bool
+    superclasses: tuple[int, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**dataclasses.asdict(self), "images": dict(self.images)}
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.names)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,32 +50,26 @@ class Plan:
     """What will be done, decided before it begins; written into the run, so that a resumed run keeps to it.
 
     Attributes:
-        architecture, architecture_arguments: the network.
+        network: timm name of the network, or of the backbone under a head of ours.
+        architecture, architecture_arguments: what makes the same network again from a bundle.
         pretrained: whether it starts from published weights.
         licence: licence of those weights.
         preprocess: how images become input.
         probe: whether a linear probe comes first.
-        steps: optimiser steps planned; 0 for a probe alone.
-        most_steps: the most steps that a faster machine may make of it.
-        frozen_share: share of the first layers that keep their weights.
-        fixed_statistics: whether batch norms keep their statistics.
-        evaluate_every: steps between two evaluations on validation.
+        stages: what is trained, one after the other; none for a probe alone.
         finish_seconds: time kept for export, evaluation and the report.
         config: the configuration with the recipe's choices filled in.
         reasons: sentences for the user: what was chosen, and why.
     """
 
+    network: str
     architecture: str
     architecture_arguments: dict[str, Any]
     pretrained: bool
     licence: str
     preprocess: Preprocess
     probe: bool
-    steps: int
-    most_steps: int
-    frozen_share: float
-    fixed_statistics: bool
-    evaluate_every: int
+    stages: tuple[Stage, ...]
     finish_seconds: float
     config: TrainConfig
     reasons: tuple[str, ...]
@@ -83,6 +80,7 @@ class Plan:
         return {
             **values,
             "preprocess": self.preprocess.as_dict(),
+            "stages": [stage.as_dict() for stage in self.stages],
             "config": self.config.model_dump(mode="json"),
             "reasons": list(self.reasons),
         }
@@ -94,6 +92,7 @@ class Plan:
             **{
                 **values,
                 "preprocess": Preprocess.from_dict(values["preprocess"]),
+                "stages": tuple(Stage(**stage) for stage in values["stages"]),
                 "config": TrainConfig.model_validate(values["config"]),
                 "reasons": tuple(values["reasons"]),
             }
@@ -113,6 +112,8 @@ class Context:
         progress: whom to tell.
         stop: whether the user asked to stop.
         record: takes a line for the history.
+        hooks: told of every step and epoch, besides those of the run itself.
+        team: the processes that train together.
     """
 
     config: TrainConfig
@@ -123,6 +124,8 @@ class Context:
     progress: Progress
     stop: StopSignal
     record: Callable[[dict[str, Any]], None]
+    hooks: Sequence[Hook] = ()
+    team: Team = ALONE
 
     def seconds_left(self) -> float | None:
         """Time to the deadline; None without a budget."""
@@ -145,61 +148,81 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Published:
+    """What the source of a system reported.
+
+    Attributes:
+        figure: what was measured, such as "test accuracy".
+        value: as the source gives it.
+        where: on which data.
+    """
+
+    figure: str
+    value: str
+    where: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What we measured.
+
+    Attributes:
+        data: on which images.
+        figure, value: what, and how much, with its interval.
+        machine: where.
+        command: how to repeat it.
+    """
+
+    data: str
+    figure: str
+    value: str
+    machine: str
+    command: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A named way to train.
 
     Attributes:
         name: as given with `--recipe`.
+        summary: one line.
         defaults: settings under those of the user.
         plan: decides, before any image is decoded.
         fit: does what was planned.
+        system: which of the five systems it belongs to; empty for a general one.
+        source: what it reproduces.
+        published: what its source reported.
+        measured: what we measured.
+        choices: where the source is silent or contradicts itself, and what was chosen.
+        variants: options that make another variant of it, and what changes.
     """
 
     name: str
+    summary: str
     defaults: Mapping[str, Any]
     plan: Callable[[Context], Plan]
     fit: Callable[[Plan, Context, PixelSet, PixelSet], Outcome]
+    system: str = ""
+    source: str = ""
+    published: tuple[Published, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    choices: tuple[str, ...] = ()
+    variants: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-class _Reporter(BaseHook):
-    """Tells the history and the progress bar of the loop's steps and epochs."""
-
-    def __init__(self, context: Context, task: Task) -> None:
-        self._context = context
-        self._task = task
-        self._total = 0
-
-    def on_step_end(self, state: LoopState) -> None:
-        if state.total_steps != self._total:
-            self._total = state.total_steps
-            self._task.resize(state.total_steps)
-        self._task.advance()
-
-    def on_epoch_end(self, state: LoopState, record: dict[str, Any]) -> None:
-        self._context.record(record)
-        line = f"{record['stage']} epoch {record['epoch']}: train loss {record['train_loss']:.3f}"
-        if "val_loss" in record:
-            line += f", val loss {record['val_loss']:.3f}, val accuracy {record['val_accuracy']:.3f}"
-            if state.best is not None and state.best["step"] == record["step"]:
-                line += ", new best"
-        self._context.progress.note(line)
-
-
-def train_network(
-    network: nn.Module, plan: Plan, context: Context, train: PixelSet, val: PixelSet, *, stage: str
-) -> Fitted:
-    """Run the loop as planned, reporting as it goes; see `eyebright.training.loop.fit`."""
-    freeze_first_layers(network, plan.frozen_share)
-    pace = Pace(
-        deadline=None if context.deadline is None else context.deadline - plan.finish_seconds,
-        most_steps=plan.most_steps,
-        steps_between=plan.evaluate_every,
+def make_network(plan: Plan, context: Context) -> nn.Module:
+    """The network that the plan names, on the context's device, with the seed's random weights or published ones."""
+    torch.manual_seed(plan.config.seed)
+    model = plan.config.model
+    network = create_network(
+        plan.network,
+        classes=context.facts.classes,
+        channels=plan.preprocess.channels,
+        pretrained=plan.pretrained,
+        dropout=model.dropout,
+        drop_path=model.drop_path,
+        head=model.head,
+        arguments=model.arguments,
     )
-    with context.progress.task(stage, plan.steps, unit="steps") as task:
-        fitted = fit(
-            network, train, val, config=plan.config, steps=plan.steps, pace=pace, size=plan.preprocess.size,
-            fixed_statistics=plan.fixed_statistics, stage=stage, checkpoint=context.checkpoint / "loop",
-            stop=context.stop, hooks=[_Reporter(context, task)],
-        )  # fmt: skip
-    network.requires_grad_(True)
-    return fitted
+    return network.to(context.device)

@@ -37,8 +37,21 @@ def probe_first(
 ) -> tuple[Probe, bool, list[str]]:
     """The linear probe, whether mirroring is harmless, and sentences about both; kept on disk for a resume."""
     folder = context.checkpoint / "probe"
+    if not context.team.leads:
+        context.team.wait()  # the first process of a team probes for all
     if (folder / "probe.json").is_file():
-        return _load_probe(folder)
+        found = _load_probe(folder)
+    else:
+        found = _probe(network, plan, context, train, val)
+        _save_probe(folder, *found)
+    if context.team.leads:
+        context.team.wait()
+    return found
+
+
+def _probe(
+    network: nn.Module, plan: Plan, context: Context, train: PixelSet, val: PixelSet
+) -> tuple[Probe, bool, list[str]]:
     train_features = extract_features(network, train, progress=context.progress, description="features")
     val_features = extract_features(network, val, progress=context.progress, description="features of val")
     probe = fit_probe(
@@ -49,12 +62,11 @@ def probe_first(
     )
     reasons = [f"linear probe: validation accuracy {probe.val_accuracy:.3f} (C={probe.strength:g})"]
     flip = plan.config.augment.flip
-    if flip is None and plan.steps:
+    if flip is None and plan.stages:
         flip, reason = _mirroring_is_harmless(network, probe, val_features, val, context)
         reasons.append(reason)
     for reason in reasons:
         context.progress.note(reason)
-    _save_probe(folder, probe, bool(flip), reasons)
     return probe, bool(flip), reasons
 
 

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eyebright.training.device import autocast, training_mode
+from eyebright.training.device import autocast
+from eyebright.training.freezing import training_mode
 
 
 @dataclasses.dataclass(frozen=True)

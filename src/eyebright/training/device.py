@@ -1,4 +1,4 @@
-"""The device that computes, the precision it computes in, and the mode of a network while it trains."""
+"""The device that computes, and the precision it computes in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 from typing import Any
 
 import torch
-from torch import nn
 
 from eyebright.errors import UsageError
 
@@ -27,22 +26,18 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def needs_scaling(device: torch.device) -> bool:
+def needs_scaling(device: torch.device, precision: str = "auto") -> bool:
     """Whether gradients must be scaled: only float16 loses small ones."""
-    return device.type == "cuda" and not torch.cuda.is_bf16_supported()
+    if precision == "auto":
+        return device.type == "cuda" and not torch.cuda.is_bf16_supported()
+    return precision == "float16"
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 where a CUDA device has it, else float16 there; float32 elsewhere."""
-    if device.type != "cuda":
+def autocast(device: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[Any]:
+    """The precision asked for; `auto` is bfloat16 where a CUDA device has it, else float16 there, float32 elsewhere."""
+    if precision == "auto":
+        shorter = torch.float16 if needs_scaling(device) else torch.bfloat16
+        return torch.autocast("cuda", shorter) if device.type == "cuda" else contextlib.nullcontext()
+    if precision == "float32":
         return contextlib.nullcontext()
-    return torch.autocast("cuda", torch.float16 if needs_scaling(device) else torch.bfloat16)
-
-
-def training_mode(network: nn.Module, *, fixed_statistics: bool) -> None:
-    """Training mode; batch norms keep their pretrained statistics when `fixed_statistics`."""
-    network.train()
-    if fixed_statistics:
-        for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+    return torch.autocast(device.type, getattr(torch, precision))

@@ -1,213 +1,379 @@
-"""The training loop: forward, loss, backward, step, on one screen.
+"""The training loop: augment, forward, loss, backward, step, on one screen.
 
-`fit` knows nothing of recipes, files or budgets in minutes: it takes a network, images, an optimiser and a number of
-steps, and calls plain functions. A deadline, when there is one, moves the planned number of steps so that the
-learning rate always reaches zero at the end.
+`fit` knows nothing of recipes, files or budgets in minutes: it takes a network, images and a stage, and calls plain
+functions. A deadline, when there is one, moves the planned number of steps so that the learning rate always reaches
+its end. Several processes each compute a part of every batch, and take the same steps.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from eyebright.config import TrainConfig
-from eyebright.data.augment import augment, mixup, step_generator
-from eyebright.data.batches import Batch, PixelSet
-from eyebright.errors import NonFiniteLossError
+from eyebright.data.augment import augment, augments, draw, draw_mixing, mix, mix_targets, step_generator
+from eyebright.data.batches import Change, Order, PixelSet, TrainingBatch, resized
+from eyebright.errors import NonFiniteLossError, Preempted
 from eyebright.training.budget import Pace
 from eyebright.training.checkpoint import load_checkpoint, save_checkpoint
-from eyebright.training.device import autocast, needs_scaling, training_mode
+from eyebright.training.device import autocast, needs_scaling
+from eyebright.training.freezing import training_mode
 from eyebright.training.hooks import Hook, LoopState, StopSignal
+from eyebright.training.level import Level
+from eyebright.training.loss import Objective, distillation_losses
 from eyebright.training.optim import Average, make_optimiser
-from eyebright.training.schedule import warmup_cosine
+from eyebright.training.schedule import Plateau, rate_factor
+from eyebright.training.score import score
+from eyebright.training.stage import Stage
+from eyebright.training.stopping import Stopping, better
+from eyebright.training.teacher import Teacher
+from eyebright.training.team import ALONE, Team
+from eyebright.training.wrapping import exchanging, wrapped
 
 _CHECK_STEPS = 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What the loop leaves: the network holds the weights that were best on validation.
+    """What the loop leaves: the network holds the weights that are kept.
 
     Attributes:
         state: the final counters.
         val_accuracy, val_loss: of the weights that are kept.
-        stopped: training was stopped before its last planned step.
+        stopped: training was stopped from outside before its last planned step.
+        reason: why it ended by itself before that, in words; None when it did not.
     """
 
     state: LoopState
     val_accuracy: float
     val_loss: float
     stopped: bool
+    reason: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """Mean cross-entropy and accuracy on a set of images."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learner:
+    """All that a step needs besides its images; the same throughout a stage.
 
-    loss: float
-    accuracy: float
-
-
-def predict_logits(network: nn.Module, images: PixelSet, batch_size: int = 64, *, exact: bool = False) -> torch.Tensor:
-    """Logits of every image in order: float32 (N, K), on the CPU. The network is left in evaluation mode.
-
-    `exact` computes in float32 throughout, also where a GPU would take a shorter type.
+    Attributes:
+        model: the network as it is trained: compiled, or wrapped for several processes.
+        classes: number of classes.
+        level: the superclasses to learn, or None for the classes.
     """
-    network.eval()
-    precision = contextlib.nullcontext() if exact else autocast(images.device)
-    with torch.inference_mode(), precision:
-        return torch.cat([network(batch.images).float().cpu() for batch in images.in_order(batch_size)])
 
-
-def score(network: nn.Module, images: PixelSet, batch_size: int = 64) -> Score:
-    """Evaluate on a set; the loss has no label smoothing."""
-    logits = predict_logits(network, images, batch_size)
-    targets = torch.from_numpy(images.targets)
-    return Score(float(F.cross_entropy(logits, targets)), float((logits.argmax(1) == targets).float().mean()))
-
-
-def soft_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
-) -> torch.Tensor:
-    """Mean over the batch of weighted cross-entropy against soft targets (B, K) with label smoothing."""
-    losses = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction="none")
-    # A batch whose images all have weight zero teaches nothing; dividing by zero would make it NaN.
-    return (losses * weights).sum() / weights.sum().clamp(min=1e-12)
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    objective: Objective
+    config: TrainConfig
+    size: int
+    classes: int
+    team: Team
+    level: Level | None
+    teacher: Teacher | None
 
 
 def train_step(
-    network: nn.Module, batch: Batch, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler,
-    config: TrainConfig, size: int, step: int, factor: float,
-) -> torch.Tensor:  # fmt: skip
-    """One step: augment, forward, loss, backward, clip, update. Returns the loss, still on the device; NaN also when a
-    gradient is not finite.
+    learner: Learner, images: PixelSet, batch: TrainingBatch, step: int, factor: float, sums: torch.Tensor
+) -> torch.Tensor:
+    """One step: augment, mix, forward, loss, backward, clip, update. Adds to `sums` (see `LoopState`).
 
-    On a CPU a loss or gradient that is not finite raises before any weight moves.
+    Returns the loss of this process's part, still on the device; NaN also when a gradient is not finite. On a CPU a
+    loss or gradient that is not finite raises before any weight moves.
     """
-    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout and stochastic depth repeat after a resume
+    config, team = learner.config, learner.team
+    count, first = len(batch.targets), batch.rows.start or 0
+    mine = team_part(team, count)
+    repeated = 1 if count >= team.size else team.size  # how many processes compute the same images
+    # Dropout and stochastic depth repeat after a resume, and differ between processes.
+    torch.manual_seed((config.seed * 1_000_003 + step) * team.size + team.rank)
     generator = step_generator(config.seed, step)
-    images = augment(batch.images, size, config.augment, generator)
-    with autocast(images.device):
-        classes = network.num_classes
-        targets = F.one_hot(batch.targets, int(classes)).float()  # type: ignore[arg-type]
-        images, targets = mixup(images, targets, config.augment.mixup or 0.0, generator)
-        loss = soft_cross_entropy(network(images), targets, batch.weights, config.loss.label_smoothing)
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(scaler.scale(loss))
-    scaler.unscale_(optimiser)
-    trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    norm = nn.utils.clip_grad_norm_(trained, config.optim.clip_norm)
-    if images.device.type != "cuda" and not math.isfinite(float(loss.detach()) + float(norm)):
+    side, device = batch.pixels.shape[-1], batch.pixels.device
+    draws = draw(config.augment, count, side=side, size=learner.size, generator=generator)
+    mixing = draw_mixing(config.augment, count, size=learner.size, generator=generator)
+
+    def pixels(rows: slice | torch.Tensor) -> torch.Tensor:
+        """Augmented images of these rows of the whole batch, float32 (b, C, size, size) on the scale from 0 to 1."""
+        shifted = slice(rows.start - first, rows.stop - first) if isinstance(rows, slice) else rows - first
+        taken = batch.pixels[shifted]
+        if not augments(config.augment):
+            return plain(taken, images, learner.size)
+        return augment(taken.float().div_(255), draws.take(rows), size=learner.size, settings=config.augment)
+
+    inputs = pixels(mine)
+    targets = F.one_hot(batch.targets, learner.classes).float()
+    if learner.level is not None:
+        targets = F.one_hot(learner.level.targets(batch.targets), learner.level.superclasses).float()
+    if mixing is not None:
+        own = mixing.take(mine)
+        others = inputs[mixing.partner.to(device)] if team.size == 1 else pixels(own.partner)
+        inputs = mix(inputs, others, own)
+        targets = mix_targets(targets, targets[mixing.partner.to(device)], mixing)
+    weights = learner.objective.weigh(targets, batch.weights)
+    # A batch whose images all have weight zero teaches nothing; dividing by zero would make it NaN.
+    total, targets, weights = weights.sum().clamp(min=1e-12), targets[mine], weights[mine]
+    learner.optimiser.zero_grad(set_to_none=True)
+    loss = torch.zeros((), device=device)
+    parts = torch.arange(len(inputs)).tensor_split(min(config.optim.accumulate, max(1, len(inputs))))
+    for number, part in enumerate(parts):
+        rows = slice(int(part[0]), int(part[-1]) + 1) if len(part) else slice(0, 0)
+        with exchanging(learner.model, last=number == len(parts) - 1):
+            with autocast(device, config.compute.precision):
+                logits = learner.model(images.normalised(inputs[rows])).float()
+                seen = logits if learner.level is None else learner.level.logits(logits)
+                losses = learner.objective.losses(seen, targets[rows])
+                if learner.teacher is not None:
+                    told = distillation_losses(logits, learner.teacher(inputs[rows]), config.distil.temperature)
+                    losses = losses.lerp(told, config.distil.weight)
+            part_loss = (losses * weights[rows]).sum() / total / repeated
+            # Gradients are averaged over the processes, but each part is already divided by the whole weight.
+            torch.autograd.backward(learner.scaler.scale(part_loss * team.size))
+        loss += part_loss.detach()
+        right = (seen.detach().argmax(1) == targets[rows].argmax(1)).sum()
+        weighted = (losses.detach() * weights[rows]).sum()
+        counted = torch.stack([weighted, weights[rows].sum(), right, weighted.new_tensor(len(seen))])
+        sums += counted.to(sums.dtype) / repeated
+    learner.scaler.unscale_(learner.optimiser)
+    trained = [parameter for group in learner.optimiser.param_groups for parameter in group["params"]]
+    limit = config.optim.clip_norm if config.optim.clip_norm is not None else math.inf
+    norm = nn.utils.clip_grad_norm_(trained, limit)
+    if device.type != "cuda" and not math.isfinite(float(loss) + float(norm)):
         raise _non_finite(step)
-    for group in optimiser.param_groups:
+    for group in learner.optimiser.param_groups:
         group["lr"] = group["peak"] * factor
-    scaler.step(optimiser)
-    scaler.update()
-    if scaler.is_enabled():
-        return loss.detach()  # the scaler leaves out steps whose gradients overflow, as it should
-    # A gradient that is not finite shows in the returned value too, without waiting for the device here.
-    return loss.detach() + 0.0 * norm.detach()
+    learner.scaler.step(learner.optimiser)
+    learner.scaler.update()
+    # The scaler leaves out steps whose gradients overflow, as it should. Otherwise a gradient that is not finite shows
+    # in the returned value too, without waiting for the device here.
+    return loss if learner.scaler.is_enabled() else loss + 0.0 * norm.detach()
+
+
+def plain(pixels: torch.Tensor, images: PixelSet, size: int) -> torch.Tensor:
+    """Images as evaluation sees them: the centre, resized when another size is wanted; float32 on the scale to 1."""
+    margin = (pixels.shape[-1] - images.preprocess.size) // 2
+    stop = margin + images.preprocess.size
+    centre = pixels[:, :, margin:stop, margin:stop].float().div_(255)
+    return centre if size == centre.shape[-1] else resized(centre, size)
 
 
 def fit(
     network: nn.Module, train: PixelSet, val: PixelSet, *,
-    config: TrainConfig, steps: int, pace: Pace, size: int, fixed_statistics: bool, stage: str,
-    checkpoint: Path, stop: StopSignal | None = None, hooks: Sequence[Hook] = (),
+    config: TrainConfig, stage: Stage, pace: Pace, checkpoint: Path,
+    team: Team = ALONE, level: Level | None = None, teacher: Teacher | None = None, change: Change | None = None,
+    stop: StopSignal | None = None, hooks: Sequence[Hook] = (), warn: Callable[[str], None] | None = None,
 ) -> Fitted:  # fmt: skip
-    """Train `network` in place and leave the weights that were best on validation (by loss) in it.
+    """Train `network` in place for one stage and leave the weights in it that `config.stop.keep` says.
 
     Args:
         network: on its device; frozen weights have `requires_grad` off.
         train, val: the images.
-        config: rates, augmentation, seed.
-        steps: planned number of optimiser steps.
-        pace: moves that number to keep a deadline, and says how often to evaluate.
-        size: side of the input in pixels.
-        fixed_statistics: keep the running statistics of batch norms.
-        stage: name for the history.
-        checkpoint: folder of the checkpoint; continues from it when it exists.
+        config: everything but what the stage says itself.
+        stage: steps, size, rates.
+        pace: moves the number of steps to keep a deadline, and says how often to evaluate.
+        checkpoint: folder of the checkpoints; continues from the newest that is there.
+        team: the processes that train together.
+        level: the superclasses, for a stage that learns those.
+        teacher: who teaches besides the labels.
+        change: what happens to single images before they are batched.
         stop: asked after every step.
-        hooks: told of every step and epoch.
+        hooks: told of every step and epoch; in the first process of a team only.
+        warn: takes a sentence about what is no longer as it was.
 
     Raises:
         NonFiniteLossError: the loss or a gradient became NaN or infinite; the last checkpoint is untouched.
+        Preempted: the machine is taken away; a checkpoint was saved.
+        TeamError: another process of the team ended.
     """
+    config = stage.applied_to(config)
+    device, classes = train.device, int(network.num_classes)  # type: ignore[arg-type]
     optimiser = make_optimiser(network, config.optim)
     average = Average(network, config.optim.ema_decay) if config.optim.ema_decay > 0 else None
-    modules = {"network": network} | ({"average": average.network} if average else {})
     candidate = average.network if average else network
-    scaler = torch.amp.GradScaler(train.device.type, enabled=needs_scaling(train.device))
-    state, best = LoopState(total_steps=steps), {}
-    former = load_checkpoint(checkpoint, modules=modules, optimiser=optimiser)
-    if former is not None:
-        state, best = LoopState(**former[0]["loop"]), former[1].get("best", {})
+    modules = {"network": network} | ({"average": average.network} if average else {})
+    scaler = torch.amp.GradScaler(device.type, enabled=needs_scaling(device, config.compute.precision))
+    plateau, stopping = Plateau(config.schedule, peak=stage.learning_rate), Stopping(config.stop)
+    totals = torch.from_numpy(train.class_totals(classes))
+    if level is not None:
+        totals = torch.zeros(level.superclasses, dtype=totals.dtype).index_add_(0, level.membership, totals)
+    order = Order(
+        seed=config.seed, batch_size=stage.batch_size, settings=config.data, change=change,
+        workers=config.compute.workers, part=_needed(config, team),
+    )  # fmt: skip
+    per_epoch = train.steps_per_epoch(stage.batch_size, drop_last=config.data.drop_last)
+    state, best = LoopState(stage=stage.name, total_steps=stage.steps, steps_per_epoch=per_epoch), {}
+    state.sums = torch.zeros(4, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    loaded = load_checkpoint(checkpoint, modules=modules, optimiser=optimiser, scaler=scaler)
+    if loaded is not None:
+        for name in loaded.damaged:
+            _say(warn, f"the checkpoint {name} is damaged: the one before it is used")
+        _restore(state, loaded.state, stage, train.device, warn)
+        state.sums = loaded.tensors["sums"]["sums"].to(state.sums) * team.leads  # of all processes together
+        best = loaded.tensors.get("best", {})
+        plateau.restore(loaded.state["plateau"])
+        stopping.restore(loaded.state["stopping"])
     before, began = state.seconds, time.monotonic()
     saved = began
 
     def save() -> None:
-        save_checkpoint(checkpoint, modules=modules, optimiser=optimiser, tensors={"best": best},
-                        state={"loop": dataclasses.asdict(state)})  # fmt: skip
-
-    stopped = False
-    per_epoch = train.steps_per_epoch(config.optim.batch_size)
-    while state.step < state.total_steps and not stopped:
-        epoch, offset = divmod(state.step, per_epoch)
-        training_mode(network, fixed_statistics=fixed_statistics)
-        losses: list[torch.Tensor] = []
-        pace.start()
-        for batch in train.shuffled(config.optim.batch_size, seed=config.seed, epoch=epoch, first=offset):
-            factor = warmup_cosine(state.step / state.total_steps, config.schedule.warmup_share)
-            losses.append(train_step(network, batch, optimiser, scaler, config, size, state.step, factor))
-            if average:
-                average.update(network, state.step)
-            state.step += 1
-            state.total_steps = pace.total_steps(state.step, state.total_steps)
-            state.seconds = before + time.monotonic() - began
-            if state.step % _CHECK_STEPS == 0:
-                check_finite(losses[-1], state.step)
-            for hook in hooks:
-                hook.on_step_end(state)
-            stopped = stop is not None and stop.requested
-            if stopped or state.step >= state.total_steps:
-                break
-            if time.monotonic() - saved > config.checkpoint_seconds:
-                check_finite(losses[-1], state.step)  # a checkpoint only ever holds good weights
-                save()
-                saved = time.monotonic()
-        train_loss = torch.stack(losses).mean()
-        check_finite(train_loss, state.step)
-        record = {"stage": stage, "epoch": epoch + 1, "step": state.step, "train_loss": float(train_loss),
-                  "learning_rate": config.optim.learning_rate * factor}  # fmt: skip
-        if stopped or state.step >= state.total_steps or pace.evaluation_due(state.step):
-            started = time.monotonic()
-            result = score(candidate, val)
-            pace.evaluated(time.monotonic() - started)
-            record |= {"val_loss": result.loss, "val_accuracy": result.accuracy}
-            if state.best is None or result.loss < state.best["loss"]:
-                state.best = {"loss": result.loss, "accuracy": result.accuracy, "step": state.step}
-                best = {key: value.detach().cpu().clone() for key, value in candidate.state_dict().items()}
         state.seconds = before + time.monotonic() - began
-        save()
-        saved = time.monotonic()
-        for hook in hooks:
-            hook.on_epoch_end(state, record | {"seconds": round(state.seconds, 3)})
+        sums = team.sum(state.sums)
+        if team.leads:
+            save_checkpoint(
+                checkpoint, step=state.step, modules=modules, optimiser=optimiser, scaler=scaler,
+                tensors={"best": best, "sums": {"sums": sums}},
+                state={**_saved(state, stage, device), "plateau": plateau.as_dict(), "stopping": stopping.as_dict()},
+            )  # fmt: skip
+
+    stop = stop or StopSignal()
+    with wrapped(network, train, config=config, team=team) as model, stop.listening():
+        learner = Learner(
+            model=model, optimiser=optimiser, scaler=scaler, objective=Objective(config.loss, totals.numpy(), device),
+            config=config, size=stage.size, classes=classes, team=team, level=level, teacher=teacher,
+        )  # fmt: skip
+        stopped = False
+        while state.step < state.total_steps and not stopped and stopping.reason is None:
+            epoch, offset = divmod(state.step, per_epoch)
+            if offset == 0:
+                state.sums.zero_()
+            training_mode(network, fixed_statistics=stage.fixed_statistics)
+            pace.start()
+            entered, images_before = time.monotonic(), state.images
+            for batch in train.shuffled(order, epoch=epoch, first=offset):
+                factor = rate_factor(config.schedule, state.step, state.total_steps, per_epoch) * plateau.factor
+                loss = train_step(learner, train, batch, state.step, factor, state.sums)
+                if average:
+                    average.update(network, state.step)
+                state.step += 1
+                state.images += len(batch.targets)
+                state.learning_rate = stage.learning_rate * factor
+                state.total_steps = pace.total_steps(state.step, state.total_steps)
+                state.seconds = before + time.monotonic() - began
+                if state.step % _CHECK_STEPS == 0:
+                    check_finite(loss, state.step)
+                for hook in hooks if team.leads else ():
+                    hook.on_step_end(state)
+                due = _save_due(state.step, time.monotonic() - saved, config)
+                stopped, leaving, due, state.total_steps = _agreed(team, stop, due, state.total_steps)
+                last = stopped or state.step >= state.total_steps
+                if leaving or (due and not last):
+                    check_finite(loss, state.step)  # a checkpoint only ever holds good weights
+                    save()
+                    saved = time.monotonic()
+                if leaving:
+                    raise Preempted(f"the process was asked to end; step {state.step} of {stage.name!r} is saved")
+                if last:
+                    break
+            check_finite(loss, state.step)
+            speed = (state.images - images_before) / (time.monotonic() - entered)
+            sums = team.sum(state.sums)
+            record: dict[str, Any] = {
+                "stage": stage.name, "epoch": epoch + 1, "step": state.step, "train_loss": float(sums[0] / sums[1]),
+                "train_accuracy": float(sums[2] / sums[3]), "learning_rate": state.learning_rate, "size": stage.size,
+            }  # fmt: skip
+            if stopped or state.step >= state.total_steps or pace.evaluation_due(state.step):
+                started = time.monotonic()
+                result = score(
+                    candidate, val, size=stage.size, precision=config.compute.precision, level=level, team=team
+                )
+                pace.evaluated(time.monotonic() - started)
+                record |= result.record()
+                stopping.observe(record)
+                if config.schedule.name == "plateau":
+                    plateau.observe(record[config.schedule.metric])
+                keep = config.stop.keep
+                record["new_best"] = (
+                    keep == "last" or state.best is None or better(keep, record[keep], state.best[keep])
+                )
+                if record["new_best"]:
+                    state.best = {**result.record(), "step": state.step}
+                    best = {key: value.detach().cpu().clone() for key, value in candidate.state_dict().items()}
+            save()
+            saved = time.monotonic()
+            facts = {"images_per_second": round(speed, 1), "seconds": round(state.seconds, 3)}
+            for hook in hooks if team.leads else ():
+                hook.on_epoch_end(state, record | facts)
     assert state.best is not None, "at least one step was planned"
     network.load_state_dict(best)
-    return Fitted(state=state, val_accuracy=state.best["accuracy"], val_loss=state.best["loss"], stopped=stopped)
+    return Fitted(
+        state=state, val_accuracy=state.best["val_accuracy"], val_loss=state.best["val_loss"], stopped=stopped,
+        reason=stopping.reason,
+    )  # fmt: skip
 
 
 def check_finite(loss: torch.Tensor, step: int) -> None:
     """Raise when a loss is NaN or infinite; on a GPU this waits for the device, so it is asked now and then only."""
     if not bool(torch.isfinite(loss)):
         raise _non_finite(step)
+
+
+def team_part(team: Team, count: int) -> slice:
+    """The rows of a batch that this process computes: a part of its own, or all of a batch too small to divide."""
+    return team.slice_of(count) if count >= team.size else slice(0, count)
+
+
+def _needed(config: TrainConfig, team: Team) -> Callable[[int], slice]:
+    """The rows of a batch that this process must have: its own, or all when those are mixed with the others'."""
+    mixes = (config.augment.mixup or 0.0) > 0 or config.augment.cutmix > 0
+    return lambda count: slice(0, count) if mixes else team_part(team, count)
+
+
+def _agreed(team: Team, stop: StopSignal, due: bool, total_steps: int) -> tuple[bool, bool, bool, int]:
+    """Whether to stop, to leave, and to save, and how many steps to make: the same in every process of the team."""
+    wishes = (stop.requested, stop.leaving, due and team.leads)
+    if team.size == 1:
+        return *wishes, total_steps
+    heard = team.sum(torch.tensor([*map(float, wishes), float(total_steps if team.leads else 0)], dtype=torch.float64))
+    stopped, leaving, save = (value > 0 for value in heard[:3].tolist())
+    return stopped, leaving, save, int(heard[3])
+
+
+def _save_due(step: int, seconds: float, config: TrainConfig) -> bool:
+    by_steps = config.checkpoint_steps is not None and step % config.checkpoint_steps == 0
+    return by_steps or seconds > config.checkpoint_seconds
+
+
+def _saved(state: LoopState, stage: Stage, device: torch.device) -> dict[str, Any]:
+    """The plain values of a checkpoint."""
+    return {
+        "step": state.step, "total_steps": state.total_steps, "steps_per_epoch": state.steps_per_epoch,
+        "best": state.best, "seconds": state.seconds, "batch_size": stage.batch_size, "device": device.type,
+    }  # fmt: skip
+
+
+def _restore(
+    state: LoopState, values: dict[str, Any], stage: Stage, device: torch.device, warn: Callable[[str], None] | None
+) -> None:
+    """Go on from a checkpoint; with another batch size, from the same share of the same epoch."""
+    state.best, state.seconds = values["best"], values["seconds"]
+    state.step, state.total_steps = values["step"], values["total_steps"]
+    if values["device"] != device.type:
+        _say(warn, f"resumed on {device.type} after {values['device']}: rounding differs, so the bits will differ too")
+    if values["steps_per_epoch"] != state.steps_per_epoch:
+        epoch, offset = divmod(state.step, values["steps_per_epoch"])
+        within = offset * state.steps_per_epoch // values["steps_per_epoch"]
+        state.step = epoch * state.steps_per_epoch + within
+        state.total_steps = max(
+            state.step, round(state.total_steps / values["steps_per_epoch"] * state.steps_per_epoch)
+        )
+        _say(
+            warn,
+            f"resumed with batches of {stage.batch_size} instead of {values['batch_size']} images: training goes on "
+            f"from the same place of epoch {epoch + 1}, but batches, steps and weights differ from those of a run "
+            "that was never stopped, and the learning rate is not scaled",
+        )
+
+
+def _say(warn: Callable[[str], None] | None, text: str) -> None:
+    if warn is not None:
+        warn(text)
 
 
 def _non_finite(step: int) -> NonFiniteLossError:

@@ -1,0 +1,230 @@
+"""Everything between a run's manifest and its report, alone or as one process of several.
+
+The first process of a team looks at the images, decides, writes and reports; the others compute their part of every
+batch. Whatever happens, the run's state says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from eyebright.allocator import keep_freed_memory
+from eyebright.atomic import write_json
+from eyebright.config import TrainConfig
+from eyebright.data.manifest import Manifest
+from eyebright.data.sources import Source
+from eyebright.errors import EyebrightError, Interrupted, Preempted
+from eyebright.jobs.environment import describe_environment, now, peak_memory
+from eyebright.jobs.finish import finish
+from eyebright.jobs.interrupt import heeding_signals
+from eyebright.jobs.journal import Journal, append_history
+from eyebright.jobs.prepare import data_facts, pack, pixel_set
+from eyebright.jobs.reporting import make_report
+from eyebright.recipes import get_recipe
+from eyebright.recipes.base import Context, Plan
+from eyebright.run import Run
+from eyebright.training.hooks import Hook, StopSignal
+from eyebright.training.team import Team
+from eyebright.training.writers import CsvWriter, TensorBoardWriter
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sitting:
+    """One process at work on a run, from its start or its resumption on.
+
+    Attributes:
+        run, config, source: what is worked on.
+        team: the processes that work together.
+        journal: whom to tell.
+        hooks: told of every step and epoch, besides our own.
+        started: `time.monotonic()` from which this sitting counts.
+        used: seconds that former sittings took.
+    """
+
+    run: Run
+    config: TrainConfig
+    source: Source
+    team: Team
+    journal: Journal
+    hooks: Sequence[Hook]
+    started: float
+    used: float
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the run, former sittings included."""
+        return self.used + time.monotonic() - self.started
+
+
+def carry_out(sitting: Sitting, manifest: Manifest) -> Run:
+    """Plan, pack, train, export, score and report; the run's state is kept true whatever happens.
+
+    Raises:
+        EyebrightError: see `eyebright.errors`; the message says how to go on.
+    """
+    run, stop = sitting.run, StopSignal()
+
+    def left(state: str, **facts: Any) -> None:
+        if sitting.team.leads:
+            run.set_state(state, since=now(), seconds=sitting.seconds, **facts)
+
+    go_on = f"continue with `eyebright resume {run.path}`"
+    try:
+        with heeding_signals(stop, sitting.journal), _deterministic(sitting.config.compute.deterministic):
+            _stages(sitting, manifest, stop)
+    except KeyboardInterrupt:
+        left("interrupted")
+        raise Interrupted(f"stopped; what was done is kept in {run.path}", remedy=go_on) from None
+    except Preempted as error:
+        left("interrupted")
+        raise Preempted(error.problem, remedy=go_on) from None
+    except EyebrightError as error:
+        left("failed", error=error.as_dict())
+        raise
+    except Exception as error:
+        left("failed", error={"error": type(error).__name__, "problem": str(error)})
+        raise
+    return run
+
+
+def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
+    run, config, journal, team = sitting.run, sitting.config, sitting.journal, sitting.team
+    device = team.device
+    allocator = keep_freed_memory() if device.type == "cpu" else False
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    environment = {**describe_environment(device, allocator=allocator), "processes": team.size}
+    if team.leads:
+        write_json(run.file("environment.json"), environment)
+
+    def record(line: dict[str, Any]) -> None:
+        append_history(run, line)
+        run.set_state("running", since=now(), seconds=sitting.seconds)
+
+    context = Context(
+        config=config, facts=data_facts(manifest, sitting.source), device=device,
+        deadline=None if config.budget_seconds is None else sitting.started + config.budget_seconds - sitting.used,
+        checkpoint=run.checkpoint, progress=journal, stop=stop, record=record if team.leads else _forget,
+        hooks=[*_writers(run, config), *sitting.hooks] if team.leads else (), team=team,
+    )  # fmt: skip
+    recipe = get_recipe(config.recipe)
+    with journal.stage("plan"):
+        plan = Plan.from_dict(team.share(_plan(run, context).as_dict() if team.leads else None))
+    with journal.stage("decode"):
+        # The others find the first one's pack in the cache, or make their own on another machine.
+        if not team.leads:
+            team.wait()
+        manifest, packed = pack(manifest, sitting.source, plan.preprocess, config, journal)
+        if team.leads:
+            manifest.write(run.file("manifest.parquet"))
+            team.wait()
+    sets = {split: pixel_set(manifest, packed, split, plan.preprocess, device) for split in ("train", "val", "test")}
+    with journal.stage("train"):
+        outcome = recipe.fit(plan, context, sets["train"], sets["val"])
+    if not team.leads:
+        return
+    with journal.stage("export and score"):
+        scored = finish(
+            outcome.network,
+            run=run,
+            plan=plan,
+            manifest=manifest,
+            source=sitting.source,
+            packed=packed,
+            sets=sets,
+            progress=journal,
+        )
+    accuracy = scored.test.accuracy
+    journal.note(f"test accuracy {accuracy.value:.3f}, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}")
+    if outcome.stopped:
+        journal.warn("training was stopped before its planned end")
+    facts = {
+        "reasons": list(outcome.reasons),
+        "warnings": journal.warnings,
+        "seconds": journal.seconds,
+        "wall_seconds": round(sitting.seconds, 2),
+        "stopped": outcome.stopped,
+        **peak_memory(device),
+    }
+    write_json(run.file("environment.json"), {**environment, "outcome": facts})
+    with journal.stage("report"):
+        make_report(run, source=sitting.source)
+    wall_seconds = sitting.seconds
+    _warn_of_time(journal, wall_seconds, config.budget_seconds)
+    facts |= {"wall_seconds": round(wall_seconds, 2), "warnings": journal.warnings, "seconds": journal.seconds}
+    write_json(run.file("environment.json"), {**environment, "outcome": facts})
+    if not outcome.stopped:
+        shutil.rmtree(run.checkpoint, ignore_errors=True)
+    run.set_state("complete", since=now(), seconds=wall_seconds, stopped=outcome.stopped)
+
+
+def _plan(run: Run, context: Context) -> Plan:
+    """The plan of the run: made once, and read again when the run is resumed."""
+    path = run.file("plan.json")
+    if path.is_file():
+        plan = Plan.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    else:
+        plan = get_recipe(context.config.recipe).plan(context)
+        write_json(path, plan.as_dict())
+    facts = context.facts
+    context.progress.note(
+        f"{sum(facts.images.values())} images in {facts.classes} classes: "
+        + ", ".join(f"{count} {split}" for split, count in facts.images.items())
+    )
+    context.progress.note(f"preprocessing: {plan.preprocess.describe()}")
+    for reason in plan.reasons:
+        context.progress.note(f"plan: {reason}")
+    left = context.seconds_left()
+    if left is not None and context.config.budget_seconds is not None:
+        context.progress.note(
+            f"plan: to be done within {context.config.budget_seconds:.0f} s, {left:.0f} s of them left"
+        )
+    return plan
+
+
+def _writers(run: Run, config: TrainConfig) -> list[Hook]:
+    writers: list[Hook] = []
+    if config.log.csv:
+        writers.append(CsvWriter(run.file("history.csv")))
+    if config.log.tensorboard:
+        writers.append(TensorBoardWriter(run.file("tensorboard")))
+    return writers
+
+
+def _forget(line: dict[str, Any]) -> None:
+    """The history is the first process's."""
+
+
+def _warn_of_time(journal: Journal, seconds: float, budget: float | None) -> None:
+    if budget is not None and seconds > budget:
+        slowest = max(journal.seconds, key=lambda name: journal.seconds[name])
+        journal.warn(
+            f"took {seconds:.0f} s, {seconds - budget:.0f} s more than the budget of {budget:.0f} s; the longest part "
+            f"was {slowest!r} with {journal.seconds[slowest]:.0f} s"
+        )
+
+
+@contextlib.contextmanager
+def _deterministic(asked: bool) -> Iterator[None]:
+    """Only algorithms that give the same bits every time, while the context is open."""
+    if not asked:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be repeatable
+    former, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(former)
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,106 @@
+"""The stages of a plan, carried out one after the other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from eyebright.bundle import read_bundle
+from eyebright.data.augment import Pipeline
+from eyebright.data.batches import Change, PixelSet
+from eyebright.errors import UsageError
+from eyebright.recipes.base import Context, Plan
+from eyebright.recipes.reporter import Reporter
+from eyebright.training.budget import Pace
+from eyebright.training.freezing import freeze
+from eyebright.training.level import Level
+from eyebright.training.loop import Fitted, fit
+from eyebright.training.stage import Stage
+from eyebright.training.teacher import Teacher, make_teacher
+
+
+def train_stages(network: nn.Module, plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Fitted:
+    """Train the network through all stages; each begins from the weights that the former one kept.
+
+    Every stage has checkpoints of its own, so a resumed run passes at once through those that are done.
+    """
+    teacher = _teacher(plan, context)
+    change = image_change(plan)
+    fitted = None
+    for number, stage in enumerate(plan.stages):
+        freeze(network, stage.frozen)
+        pace = Pace(
+            deadline=_deadline(plan, context, number), most_steps=stage.most_steps, steps_between=stage.evaluate_every
+        )
+        with context.progress.task(stage.name, stage.steps, unit="steps") as task:
+            fitted = fit(
+                network, train, val, config=plan.config, stage=stage, pace=pace,
+                checkpoint=context.checkpoint / "loop" / f"{number}-{stage.name}", team=context.team,
+                level=_level(stage, context), teacher=teacher if stage.level == "class" else None, change=change,
+                stop=context.stop, hooks=[Reporter(record=context.record, progress=context.progress, task=task), *context.hooks],
+                warn=context.progress.warn,
+            )  # fmt: skip
+        if fitted.reason is not None:
+            context.progress.note(f"{stage.name}: {fitted.reason}")
+        if fitted.stopped:
+            break
+    network.requires_grad_(True)
+    assert fitted is not None, "a plan that trains has stages"
+    return fitted
+
+
+def image_change(plan: Plan) -> Change | None:
+    """What happens to single images before they are batched: the Albumentations pipeline, where there is one."""
+    settings = plan.config.augment.albumentations
+    return _Pipelines(settings, plan.config.seed) if settings else None
+
+
+class _Pipelines:
+    """A pipeline of Albumentations for each thread that gathers images, made where it is first needed."""
+
+    def __init__(self, transforms: tuple[dict[str, dict[str, Any]], ...], seed: int) -> None:
+        self._transforms, self._seed = transforms, seed
+        self._local = threading.local()
+        self._pipeline()  # a mistake in the settings should show now
+
+    def __call__(self, image: npt.NDArray[np.uint8], epoch: int, row: int) -> npt.NDArray[np.uint8]:
+        return self._pipeline()(image, epoch=epoch, index=row)
+
+    def _pipeline(self) -> Pipeline:
+        if not hasattr(self._local, "pipeline"):
+            self._local.pipeline = Pipeline(self._transforms, seed=self._seed)
+        pipeline: Pipeline = self._local.pipeline
+        return pipeline
+
+
+def _deadline(plan: Plan, context: Context, number: int) -> float | None:
+    """When stage `number` must be over: what is left is divided by the pixels that the stages to come have to see."""
+    if context.deadline is None:
+        return None
+    costs = [stage.steps * stage.batch_size * stage.size**2 for stage in plan.stages[number:]]
+    left = context.deadline - plan.finish_seconds - time.monotonic()
+    return time.monotonic() + left * costs[0] / sum(costs)
+
+
+def _level(stage: Stage, context: Context) -> Level | None:
+    if stage.level == "class":
+        return None
+    if not context.facts.superclasses:
+        raise UsageError(
+            f"the stage {stage.name!r} learns superclasses, and these images have none",
+            expected="two levels of classes",
+            remedy="say where they are with --superclass, or leave the stage out",
+        )
+    return Level(torch.tensor(context.facts.superclasses))
+
+
+def _teacher(plan: Plan, context: Context) -> Teacher | None:
+    if plan.config.distil.teacher is None:
+        return None
+    return make_teacher(read_bundle(plan.config.distil.teacher), context.facts.names, context.device)

@@ -1,0 +1,31 @@
+"""Which level of classes a stage learns: superclasses first, then classes (a coarse-to-fine curriculum).
+
+The classifier stays that of the classes: the probability of a superclass is the sum over its classes, so what the
+coarse stage has learnt is there when the fine one begins.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from eyebright.training.loss import superclass_log_probabilities
+
+
+class Level:
+    """The superclasses above the classes.
+
+    Args:
+        membership: int64 (K,), index of the superclass of each class.
+    """
+
+    def __init__(self, membership: torch.Tensor) -> None:
+        self.membership = membership
+        self.superclasses = int(membership.max()) + 1
+
+    def logits(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits of classes (B, K) to logarithms of the probabilities of superclasses (B, S), usable as logits."""
+        return superclass_log_probabilities(logits, self.membership.to(logits.device), self.superclasses)
+
+    def targets(self, targets: torch.Tensor) -> torch.Tensor:
+        """Class indices to superclass indices, (N,)."""
+        return self.membership.to(targets.device)[targets]
