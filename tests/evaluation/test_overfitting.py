@@ -124,6 +124,9 @@ def test_a_gap_that_few_images_may_show_by_chance_is_none() -> None:
         for images in (20, 2000)
     ]
     assert gaps == ["none", "possible"]
+    running = records(falling(12, 0.9, 1.5), train_accuracy=lambda i: 0.714, val_accuracy=lambda i: 0.52)
+    assert diagnose(running).verdict == "possible"
+    assert diagnose(running, val={"images": 25}).verdict == "none"
 
 
 def test_the_kept_epoch_is_named_when_later_ones_were_in_vain() -> None:

@@ -22,8 +22,8 @@ from eyebright.evaluation.predictions import Predictions
 from eyebright.run import open_run
 
 RUN_FILES = {
-    "audit.json", "bundle", "config.yaml", "environment.json", "figures", "history.jsonl", "manifest.parquet",
-    "metrics.json", "plan.json", "predictions.parquet", "report.html", "state.json",
+    "audit.json", "bundle", "config.yaml", "environment.json", "figures", "history.csv", "history.jsonl",
+    "manifest.parquet", "metrics.json", "plan.json", "predictions.parquet", "report.html", "state.json",
 }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ LONG = ("--recipe", "scratch", "--epochs", "12", "--set", "optim.batch_size=32")
 
 def test_killed_in_training_it_resumes_to_the_same_weights(stripes: Path, tmp_path: Path) -> None:
     process = start_training(stripes, tmp_path / "killed", *LONG)
-    wait_for(process, "train epoch 3:")
+    wait_for(process, "train epoch 3/")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     folder = tmp_path / "killed" / "r"
@@ -118,7 +118,7 @@ def test_killed_in_training_it_resumes_to_the_same_weights(stripes: Path, tmp_pa
 
 def test_ctrl_c_once_keeps_and_reports_what_was_learnt(stripes: Path, tmp_path: Path) -> None:
     process = start_training(stripes, tmp_path, "--recipe", "scratch", "--epochs", "500")
-    wait_for(process, "train epoch 2:")
+    wait_for(process, "train epoch 2/")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode == 0

@@ -28,7 +28,7 @@ from eyebright.recipes.plain import PLAIN, over_plain
 from eyebright.training.freezing import freeze
 from eyebright.training.hooks import StopSignal
 
-GENERAL = ["auto", "fine-tune", "scratch"]
+GENERAL = ["auto", "scratch", "fine-tune"]
 NAMES = list(SUMMARIES)
 OF_A_SYSTEM = [name for name in NAMES if name not in GENERAL]
 REPRODUCING = [name for name in OF_A_SYSTEM if name != "cifar10net-v3"]
@@ -405,7 +405,7 @@ def test_the_plan_keeps_to_the_recipe(name: str, tmp_path: Path) -> None:
 
 
 def test_requirements_stand_before_training(tmp_path: Path) -> None:
-    context = context_for("cifar10net-v2", tmp_path, {"model": {"name": "fashion_cnn"}}, records=[])
+    context = context_for("cifar10net-v2", tmp_path, {"model": {"name": "cnn224"}}, records=[])
     with pytest.raises(RequirementsError, match="max-pool"):
         get_recipe("cifar10net-v2").plan(context)
 

@@ -31,27 +31,6 @@ def test_round_ticks_span_the_values_in_equal_steps(one: float, two: float) -> N
     np.testing.assert_allclose(np.diff(ticks), ticks[1] - ticks[0], rtol=1e-6)
 
 
-@given(st.lists(st.one_of(st.none(), st.floats(0, 10)), min_size=1, max_size=40), st.data())
-def test_a_line_chart_draws_every_value_inside_its_frame(values: list[float | None], data: st.DataObject) -> None:
-    if all(value is None for value in values):
-        return
-    boundaries = (
-        sorted(data.draw(st.sets(st.integers(1, max(1, len(values) - 1)), max_size=3))) if len(values) > 1 else []
-    )
-    svg = _parsed(
-        charts.line_chart(
-            [charts.Line("loss", values)], [str(i) for i in range(len(values))], "Loss <b>", boundaries=boundaries
-        )
-    )
-    drawn = "".join(p.get("d", "") for p in svg.iter("path") if "line" in p.get("class", ""))
-    points = [tuple(map(float, p.split())) for p in drawn.replace("L", "M").split("M") if p]
-    assert len(points) == sum(value is not None for value in values)
-    for x, y in points:
-        assert 0 <= x <= charts.WIDTH
-        assert 0 <= y <= charts.HEIGHT
-    assert svg.get("aria-label") == "Loss <b>"
-
-
 def test_a_heat_map_draws_every_cell_that_is_not_empty() -> None:
     confusion = np.random.default_rng(0).poisson(0.3, size=(30, 30)) + np.eye(30, dtype=int) * 5
     for labels in (True, False):

@@ -72,22 +72,27 @@ def test_confusion_finding(confusion: list[list[int]], part: str) -> None:
     assert part in wording.confusion_finding(_metrics(confusion))
 
 
-def _stage(losses: list[float]) -> list[dict[str, Any]]:
-    return [{"stage": "all", "epoch": i + 1, "val_loss": x, "val_accuracy": 1 - x / 2} for i, x in enumerate(losses)]
-
-
 @pytest.mark.parametrize(
-    ("losses", "part"),
+    ("history", "text"),
     [
-        ([0.9, 0.7, 0.5], "still falling"),
-        ([0.9, 0.5, 0.6, 0.7], "risen since epoch 2"),
-        ([0.9, 0.5, 0.505], "levelled off"),
-        ([0.9], "best at epoch 1"),
-        ([], "No validation accuracy"),
+        ([], "No validation accuracy was recorded."),
+        ([{"stage": "probe", "val_accuracy": 0.9}], "Validation accuracy was best: 90.0 %."),
+        (
+            [{"stage": "all", "epoch": e + 1, "val_accuracy": a} for e, a in enumerate([0.5, 0.8, 0.7])],
+            "Validation accuracy was best at epoch 2: 80.0 %.",
+        ),
+        (
+            [{"stage": "probe", "val_accuracy": 0.9}, {"stage": "all", "epoch": 1, "val_accuracy": 0.8}],
+            "Validation accuracy was best in stage probe: 90.0 %.",
+        ),
+        (
+            [{"stage": "head", "epoch": 3, "val_accuracy": 0.9}, {"stage": "all", "epoch": 1, "val_accuracy": None}],
+            "Validation accuracy was best in stage head at epoch 3: 90.0 %.",
+        ),
     ],
 )
-def test_curves_finding(losses: list[float], part: str) -> None:
-    assert part in wording.curves_finding(_stage(losses))
+def test_curves_finding(history: list[dict[str, Any]], text: str) -> None:
+    assert wording.curves_finding(history).replace("\u202f", " ") == text
 
 
 def test_data_finding_says_how_uneven_the_classes_are() -> None:

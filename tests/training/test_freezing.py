@@ -11,6 +11,7 @@ from torch import nn
 
 from eyebright.config import OptimConfig
 from eyebright.errors import UsageError
+from eyebright.models import catalog  # noqa: F401  (registers our networks with timm)
 from eyebright.models.small import SmallNet
 from eyebright.training.freezing import freeze, freeze_first_layers, head_parameters, layer_names, training_mode
 from eyebright.training.optim import make_optimiser
@@ -93,6 +94,14 @@ def test_a_frozen_body_leaves_the_whole_head_of_a_network_that_has_one() -> None
     assert trained == {"hidden.weight", "hidden.bias", "classifier.weight", "classifier.bias"}
     freeze(network, 0.0)
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_the_head_of_a_headed_network_is_its_hidden_layers_and_its_classifier() -> None:
+    network = timm.create_model("headed", backbone="resnet10t", hidden=[8], num_classes=4)
+    freeze(network, "body")
+    trained = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert trained == {"hidden", "classifier"}
+    assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
 
 
 def test_a_network_without_a_head_is_refused() -> None:

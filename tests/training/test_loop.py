@@ -408,5 +408,5 @@ def test_compiling_without_a_compiler_is_refused_in_words(tmp_path: Path, monkey
 
 def test_a_network_that_cannot_recompute_is_refused_in_words(tmp_path: Path) -> None:
     config = build_config(CONFIG.model_dump(), {"model": {"gradient_checkpointing": True}})
-    with pytest.raises(UsageError, match="gradient_checkpointing|again"):
+    with pytest.raises(UsageError, match="compute its activations again"):
         run(without_norms(), tmp_path / "c", steps=2, config=config)

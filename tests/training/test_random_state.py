@@ -39,6 +39,7 @@ def test_the_state_of_a_device_that_is_not_here_is_named() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_goes_on_too() -> None:
     torch.rand(3, device="cuda")
     tensors, values = capture()

@@ -142,7 +142,7 @@ class StageConfig(Part):
     What is left out is as in the rest of the configuration.
     """
 
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    name: str = Field(min_length=1, pattern=r"^\w[\w.-]*$")
     """Its name in the history."""
     epochs: int = Field(ge=1)
     """How many epochs it takes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eyebright.config.images import AugmentConfig, DataConfig, ImageConfig
 from eyebright.config.learning import (
@@ -56,3 +56,13 @@ class TrainConfig(Part):
     distil: DistilConfig = DistilConfig()
     compute: ComputeConfig = ComputeConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _imbalance_corrected_once(self) -> TrainConfig:
+        corrected = self.loss.class_weights != "none" or self.loss.logit_adjustment > 0
+        if self.data.sampling == "balanced" and corrected:
+            raise ValueError(
+                "data.sampling=balanced together with loss.class_weights or loss.logit_adjustment corrects the same "
+                "imbalance twice; choose one of them"
+            )
+        return self

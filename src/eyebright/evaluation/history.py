@@ -30,15 +30,17 @@ def stage_of(record: Record) -> str:
     return str(record.get("stage") or "")
 
 
-def in_order(history: Sequence[Record]) -> list[list[Record]]:
+def in_order(history: Sequence[Record], *, without_epoch: bool = False) -> list[list[Record]]:
     """The epochs of each stage in order, stages as they first appear; of two lines of one epoch the last counts.
 
-    Lines without an epoch, such as that of a linear probe, are left out.
+    A line without an epoch, such as that of a linear probe, is left out; with `without_epoch` it is the first of its
+    stage.
     """
     stages: dict[str, dict[int, Record]] = {}
     for record in history:
-        if figure(record, "epoch") is not None:
-            stages.setdefault(stage_of(record), {})[int(record["epoch"])] = record
+        epoch = figure(record, "epoch")
+        if epoch is not None or without_epoch:
+            stages.setdefault(stage_of(record), {})[int(epoch or 0)] = record
     return [[records[epoch] for epoch in sorted(records)] for records in stages.values()]
 
 

@@ -147,12 +147,17 @@ def diagnose(
             order are allowed, and of two lines of one epoch the last counts.
         train: `accuracy`, `loss` and `images` of the kept weights on training images, in evaluation mode; any may be
             left out. Preferred to the running figures of the history.
-        val: the same on validation images; left out, those of the best epoch.
+        val: the same on validation images; figures that are left out are those of the best epoch. `images` alone
+            also helps: a gap that so few images may show by chance is none.
         config: the configuration, as nested mappings; with it the advice leaves out what was used already.
     """
     epochs = comparable(history, config, enough=FEWEST_EPOCHS)
     scored = [record for record in epochs if figure(record, "val_loss") is not None]
-    gap = _measured_gap(train, val, scored) if figure(train, "accuracy") is not None else _running_gap(epochs, scored)
+    gap = _measured_gap(train, val, scored)
+    if gap.train_accuracy is None:
+        gap = dataclasses.replace(
+            _running_gap(epochs, scored), train_images=gap.train_images, val_images=gap.val_images
+        )
     turn, falling = _find_turn(epochs, scored), _still_falling(epochs, scored)
     verdict = _verdict(gap, turn, scored, falling, target=setting(config, "stop.target_accuracy"))
     advice: Sequence[str] = ()

@@ -23,6 +23,7 @@ from eyebright.config import TrainConfig
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source
 from eyebright.errors import EyebrightError, Interrupted, Preempted
+from eyebright.evaluation.overfitting import diagnose
 from eyebright.jobs.environment import describe_environment, now, peak_memory
 from eyebright.jobs.finish import finish
 from eyebright.jobs.interrupt import heeding_signals
@@ -35,6 +36,10 @@ from eyebright.run import Run
 from eyebright.training.hooks import Hook, StopSignal
 from eyebright.training.team import Team
 from eyebright.training.writers import CsvWriter, TensorBoardWriter
+
+
+TOLD = ("possible", "clear", "underfitting")
+"""Verdicts on overfitting that a user should see at once; the report has them all."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,11 +115,12 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
         append_history(run, line)
         run.set_state("running", since=now(), seconds=sitting.seconds)
 
+    writers = _writers(run, config) if team.leads else []
     context = Context(
         config=config, facts=data_facts(manifest, sitting.source), device=device,
         deadline=None if config.budget_seconds is None else sitting.started + config.budget_seconds - sitting.used,
         checkpoint=run.checkpoint, progress=journal, stop=stop, record=record if team.leads else _forget,
-        hooks=[*_writers(run, config), *sitting.hooks] if team.leads else (), team=team,
+        hooks=[*writers, *sitting.hooks] if team.leads else (), team=team,
     )  # fmt: skip
     recipe = get_recipe(config.recipe)
     with journal.stage("plan"):
@@ -129,7 +135,12 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
             team.wait()
     sets = {split: pixel_set(manifest, packed, split, plan.preprocess, device) for split in ("train", "val", "test")}
     with journal.stage("train"):
-        outcome = recipe.fit(plan, context, sets["train"], sets["val"])
+        try:
+            outcome = recipe.fit(plan, context, sets["train"], sets["val"])
+        finally:
+            for writer in writers:
+                if isinstance(writer, TensorBoardWriter):
+                    writer.close()
     if not team.leads:
         return
     with journal.stage("export and score"):
@@ -145,6 +156,10 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
         )
     accuracy = scored.test.accuracy
     journal.note(f"test accuracy {accuracy.value:.3f}, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}")
+    fitted = run.metrics["fit"]
+    found = diagnose(run.history(), train=fitted["train"], val=fitted["val"], config=plan.config.model_dump())
+    if found.verdict in TOLD:
+        journal.note(" ".join(found.sentences[:2]))
     if outcome.stopped:
         journal.warn("training was stopped before its planned end")
     facts = {

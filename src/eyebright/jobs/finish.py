@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import timm
+import torch
 from safetensors.torch import save as save_tensors
 from torch import nn
 
@@ -41,8 +42,9 @@ from eyebright.jobs.environment import now, versions
 from eyebright.jobs.prepare import split_rows
 from eyebright.progress import Progress
 from eyebright.recipes.base import Plan
+from eyebright.recipes.finish import TRAIN_SAMPLE
 from eyebright.run import Run
-from eyebright.training.score import predict_logits
+from eyebright.training.score import predict_logits, score_logits
 
 GOLDEN_SAMPLES = 8
 GOLDEN_IMAGE_BYTES = 200_000
@@ -107,6 +109,7 @@ def finish(
         "test_scored_at": now(),
         "times_test_scored": times,
         "temperature": temperature,
+        "fit": _fit(logits["val"], graph.SerializeToString(), network, sets, progress),
         **_slices(predictions.select("test"), manifest),
         **_leaks(predictions.select("test"), manifest, progress),
     }
@@ -160,6 +163,26 @@ def _leaks(test: Predictions, manifest: Manifest, progress: Progress) -> dict[st
             f"test accuracy {with_leaks:.3f} with them, {found['clean'].accuracy.value:.3f} without"
         )
     return {"leaks": {value: part.as_dict() for value, part in found.items()}}
+
+
+def _fit(
+    val_logits: npt.NDArray[np.float32], graph: bytes, network: nn.Module, sets: dict[str, PixelSet], progress: Progress
+) -> dict[str, Any]:
+    """How well the kept weights know images that they have learnt from, beside those that they have not.
+
+    The training images are taken evenly from all; both are seen without augmentation, before the temperature.
+    """
+    train = sets["train"]
+    sample = train.part(np.linspace(0, len(train) - 1, min(TRAIN_SAMPLE, len(train))).astype(np.int64))
+    logits = {"train": _logits(network, graph, sample, progress), "val": val_logits}
+    targets = {"train": sample.targets, "val": sets["val"].targets}
+    figures = {
+        split: score_logits(torch.from_numpy(logits[split]), torch.from_numpy(targets[split])) for split in logits
+    }
+    return {
+        split: {"accuracy": one.accuracy, "loss": one.loss, "images": len(targets[split])}
+        for split, one in figures.items()
+    }
 
 
 def _slices(test: Predictions, manifest: Manifest) -> dict[str, Any]:

@@ -51,5 +51,6 @@ def append_history(run: Run, line: Mapping[str, Any]) -> None:
     def place(entry: Mapping[str, Any]) -> tuple[Any, Any]:
         return entry.get("stage"), entry.get("epoch")
 
-    kept = [entry for entry in run.history() if place(entry) != place(line)]
-    write_text(path, "".join(json.dumps(entry) + "\n" for entry in [*kept, line]))
+    entries = {place(entry): entry for entry in run.history()}
+    entries[place(line)] = dict(line)  # a line that is replaced keeps its place
+    write_text(path, "".join(json.dumps(entry) + "\n" for entry in entries.values()))

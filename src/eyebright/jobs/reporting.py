@@ -60,6 +60,7 @@ def make_report(run: Run, *, source: Source | None = None) -> Path:
         facts=_facts(manifest),
         samples=_samples(manifest),
         history=run.history(),
+        fit=metrics.get("fit", {}),
         timings=summary.get("seconds", {}),
         budget_seconds=config.budget_seconds,
         wall_seconds=summary.get("wall_seconds"),

@@ -69,6 +69,15 @@ class Headed(Network):
         self.reset_classifier(num_classes)
         initialise(self.hidden)
 
+    def get_head(self) -> nn.Module:
+        """The hidden layers and the classifier: all that has no published weights."""
+        return nn.ModuleList([self.hidden, self.classifier])
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the weights that the backbone wants without decay, such as position embeddings."""
+        theirs = getattr(self.backbone, "no_weight_decay", None)
+        return {f"backbone.{name}" for name in theirs()} if callable(theirs) else set()
+
     def group_matcher(self, coarse: bool = False) -> Any:
         """The backbone's groups; the hidden layers and the classifier are the head, last, beside what the backbone
         counts to its own head.

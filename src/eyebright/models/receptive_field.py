@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from eyebright.models.graph.positions import HEIGHT, WIDTH, last_map
+from eyebright.models.graph.positions import last_map
 from eyebright.models.graph.trace import Watcher, follow
 
 
@@ -31,6 +31,8 @@ class ReceptiveField:
         map_size: height and width of that feature map for the input that was given.
         whole_image: something in front of the map lets each position depend on the whole image.
         through: kinds of layers by which it does, such as `squeeze-excitation` and `attention`.
+        ended_by: what comes after the map, such as `average pooling`, `linear` (over all of it, flattened) or
+            `attention`; None where the map is the result.
     """
 
     height: int
@@ -40,11 +42,20 @@ class ReceptiveField:
     map_size: tuple[int, int]
     whole_image: bool
     through: tuple[str, ...]
+    ended_by: str | None
 
     @property
     def size(self) -> int:
         """The smaller of height and width."""
         return min(self.height, self.width)
+
+    def describe(self) -> str:
+        """A phrase for people."""
+        size = f"{self.height} px" if self.height == self.width else f"{self.height} x {self.width} px"
+        if self.whole_image and (self.height, self.width) == self.map_size:
+            return f"the whole image, {size}, mixed at once"
+        whole = f", and the whole image by {' and '.join(self.through)}" if self.through else ""
+        return f"a receptive field of {size}{whole}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -71,18 +82,17 @@ def receptive_field(
         The field; None when the result does not depend on the image.
     """
     result = follow(network, input_size, watchers)
-    found = None if result is None else last_map(result)
-    if found is None:
+    if result is None:
         return None
+    found = last_map(result, "")
+    assert found is not None, "an image goes in"
     rows, columns = found.axes
     _, height, width = input_size
     reaches = (rows.reach, columns.reach)
-    flat = all(reach.size == 1 and reach.step == 1 for reach in reaches)
+    flat = all(reach.size == 1 and reach.step == 1 for reach in reaches) and found.by != ""
     through = found.through
-    if flat:
-        # No window ever gathered neighbours: whatever mixes positions saw single pixels.
-        origin = result.origins[0] if result is not None and result.origins else "linear"
-        through = (*through, origin)
+    if flat:  # no window ever gathered neighbours: what mixes positions sees single pixels
+        through = (*through, found.by)
     return ReceptiveField(
         height=height if flat else rows.reach.size,
         width=width if flat else columns.reach.size,
@@ -91,4 +101,5 @@ def receptive_field(
         map_size=(rows.length, columns.length),
         whole_image=bool(through),
         through=through,
+        ended_by=found.by or None,
     )

@@ -27,8 +27,8 @@ SYSTEMS = {
 BY_SYSTEM = {
     "": {
         "auto": "pretrained network: linear probe, then fine-tuning as far as the budget goes; the better one is kept",
-        "fine-tune": "pretrained network: its head first, then all of it with lower rates for earlier layers",
         "scratch": "any network from random weights (--model NAME), for as long as the budget or --epochs says",
+        "fine-tune": "pretrained network: its head first, then all of it with lower rates for earlier layers",
     },
     "deep-v1": {
         "deep-v1": "five blocks of convolution, batch norm and max-pool at 128 px, StepLR",

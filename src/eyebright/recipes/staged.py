@@ -177,6 +177,12 @@ def _stage(wanted: StageConfig, config: TrainConfig, context: Context, size: int
             expected="stages of at most the size of the input",
             remedy="set image.size to the largest size of a stage",
         )
+    hole, side = config.augment.erasing_side, wanted.size or size
+    if config.augment.erasing > 0 and hole is not None and hole >= side:
+        raise UsageError(
+            f"augment.erasing_side={hole} would erase the whole image of {side} px in the stage {wanted.name!r}",
+            expected="a square smaller than the image",
+        )
     return Stage(
         name=wanted.name,
         steps=wanted.epochs * per_epoch,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -39,11 +35,12 @@ def train_stages(network: nn.Module, plan: Plan, context: Context, train: PixelS
             deadline=_deadline(plan, context, number), most_steps=stage.most_steps, steps_between=stage.evaluate_every
         )
         with context.progress.task(stage.name, stage.steps, unit="steps") as task:
+            reporter = Reporter(record=context.record, progress=context.progress, task=task)
             fitted = fit(
                 network, train, val, config=plan.config, stage=stage, pace=pace,
                 checkpoint=context.checkpoint / "loop" / f"{number}-{stage.name}", team=context.team,
                 level=_level(stage, context), teacher=teacher if stage.level == "class" else None, change=change,
-                stop=context.stop, hooks=[Reporter(record=context.record, progress=context.progress, task=task), *context.hooks],
+                stop=context.stop, hooks=[reporter, *context.hooks],
                 warn=context.progress.warn,
             )  # fmt: skip
         if fitted.reason is not None:
@@ -58,25 +55,10 @@ def train_stages(network: nn.Module, plan: Plan, context: Context, train: PixelS
 def image_change(plan: Plan) -> Change | None:
     """What happens to single images before they are batched: the Albumentations pipeline, where there is one."""
     settings = plan.config.augment.albumentations
-    return _Pipelines(settings, plan.config.seed) if settings else None
-
-
-class _Pipelines:
-    """A pipeline of Albumentations for each thread that gathers images, made where it is first needed."""
-
-    def __init__(self, transforms: tuple[dict[str, dict[str, Any]], ...], seed: int) -> None:
-        self._transforms, self._seed = transforms, seed
-        self._local = threading.local()
-        self._pipeline()  # a mistake in the settings should show now
-
-    def __call__(self, image: npt.NDArray[np.uint8], epoch: int, row: int) -> npt.NDArray[np.uint8]:
-        return self._pipeline()(image, epoch=epoch, index=row)
-
-    def _pipeline(self) -> Pipeline:
-        if not hasattr(self._local, "pipeline"):
-            self._local.pipeline = Pipeline(self._transforms, seed=self._seed)
-        pipeline: Pipeline = self._local.pipeline
-        return pipeline
+    if not settings:
+        return None
+    pipeline = Pipeline(settings, seed=plan.config.seed)
+    return lambda image, epoch, row: pipeline(image, epoch=epoch, index=row)
 
 
 def _deadline(plan: Plan, context: Context, number: int) -> float | None:

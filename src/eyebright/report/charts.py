@@ -6,28 +6,14 @@ charts side by side where there is room. Colours are CSS classes: `c-accent`, `c
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup, escape
 
 from eyebright.evaluation.calibrate import ReliabilityBin
 from eyebright.evaluation.intervals import Floats
-
-WIDTH, HEIGHT = 320, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 12, 26
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """One line of a chart: values for each x, None where there is none."""
-
-    name: str
-    values: Sequence[float | None]
-    style: str = "c-accent"
 
 
 def round_ticks(low: float, high: float, about: int = 4) -> list[float]:
@@ -53,74 +39,6 @@ def _svg(width: float, height: float, title: str, body: Sequence[str], extra_cla
 
 def _text(x: float, y: float, text: str, anchor: str = "middle", extra: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
-
-
-def line_chart(
-    lines: Sequence[Line],
-    x_labels: Sequence[str],
-    title: str,
-    *,
-    boundaries: Sequence[int] = (),
-    show: Callable[[float], str] = "{:g}".format,
-    marked: int | None = None,
-) -> Markup:
-    """Lines over epochs.
-
-    Args:
-        x_labels: the text for each x; the first, the last and a few between are shown.
-        boundaries: the x before which a dashed line separates two stages.
-        marked: the x of the first line to mark with a dot.
-    """
-    known = [value for line in lines for value in line.values if value is not None and math.isfinite(value)]
-    ticks = round_ticks(min(known), max(known))
-    low, high = ticks[0], ticks[-1]
-    points = max(len(x_labels), 2)
-
-    def x_of(index: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (index / (points - 1) if len(x_labels) > 1 else 0.5)
-
-    def y_of(value: float) -> float:
-        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
-
-    body = []
-    for tick in ticks:
-        y = y_of(tick)
-        body.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
-        body.append(_text(_LEFT - 7, y + 4, show(tick), "end"))
-    for index in _shown_positions(len(x_labels), boundaries):
-        body.append(_text(x_of(index), HEIGHT - 8, x_labels[index]))
-    for boundary in boundaries:
-        x = x_of(boundary - 0.5)
-        body.append(f'<path class="grid dashed" d="M{x:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
-    for line in reversed(lines):
-        runs, pen = [], "M"
-        for index, value in enumerate(line.values):
-            if value is None or not math.isfinite(value) or index in boundaries:
-                pen = "M"
-            if value is not None and math.isfinite(value):
-                runs.append(f"{pen}{x_of(index):.1f} {y_of(value):.1f}")
-                pen = "L"
-        body.append(f'<path class="line {line.style}" d="{"".join(runs)}"/>')
-        for index, value in enumerate(line.values):
-            if value is None or not math.isfinite(value):
-                continue
-            if index == marked or _is_alone(line.values, index, boundaries):
-                body.append(f'<circle class="dot {line.style}" cx="{x_of(index):.1f}" cy="{y_of(value):.1f}" r="3.5"/>')
-    return _svg(WIDTH, HEIGHT, title, body)
-
-
-def _is_alone(values: Sequence[float | None], index: int, boundaries: Sequence[int]) -> bool:
-    before = index > 0 and values[index - 1] is not None and index not in boundaries
-    after = index + 1 < len(values) and values[index + 1] is not None and index + 1 not in boundaries
-    return not before and not after
-
-
-def _shown_positions(count: int, boundaries: Sequence[int], most: int = 6) -> list[int]:
-    """Evenly spread positions within the longest stage: epochs count from one again in each."""
-    edges = [0, *boundaries, count]
-    start, end = max(pairwise(edges), key=lambda pair: pair[1] - pair[0])
-    every = -(-(end - start) // most)
-    return list(range(start, end, every))
 
 
 def reliability_chart(bins: Sequence[ReliabilityBin], confidence: Floats, title: str) -> Markup:

@@ -46,8 +46,10 @@ class ReportContent:
         class_counts: images used, {split: {class: count}}, splits in reading order.
         facts: what the images are like.
         samples: ids of a few images for each class, for the sample grid.
-        history: one mapping an epoch with `stage, epoch, train_loss, val_loss, val_accuracy, learning_rate,
-            seconds`; any of them may be absent or None.
+        history: one mapping an epoch with `stage, epoch, train_loss, train_accuracy, val_loss, val_accuracy,
+            learning_rate, new_best, seconds`; any of them may be absent or None.
+        fit: figures of the kept weights in evaluation mode, to tell overfitting by: `train` and `val`, each with
+            `accuracy`, `loss` and `images`; any of them may be absent.
         timings: seconds for each stage, in the order of the run.
         budget_seconds, wall_seconds: what was allowed and what it took.
         preprocess: the sentence that describes the preprocessing.
@@ -74,6 +76,7 @@ class ReportContent:
     facts: DataFacts = dataclasses.field(default_factory=DataFacts)
     samples: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
+    fit: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
     budget_seconds: float | None = None
     wall_seconds: float | None = None

@@ -35,7 +35,7 @@ _SHOW: Mapping[Style, Callable[[float], str]] = {
 _SHOW_EXACTLY: Mapping[Style, Callable[[float], str]] = {
     "percent": lambda value: f"{100 * value:.1f}{NARROW_SPACE}%",
     "number": lambda value: f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}",
-    "rate": lambda value: f"{value:.2e}" if 0 < abs(value) < 0.01 else f"{value:.3g}",
+    "rate": lambda value: small_number(value, digits=3),
 }
 
 
@@ -134,7 +134,7 @@ def draw_curves(
     }  # fmt: skip
     body = [
         '<g class="axes">', *_axes(ticks, across, _SHOW[style]), "</g>",
-        f'<svg class="plot" x="{_LEFT}" y="{_TOP}" width="{WIDTH - _LEFT - _RIGHT}" '
+        f'<svg class="plot" aria-hidden="true" x="{_LEFT}" y="{_TOP}" width="{WIDTH - _LEFT - _RIGHT}" '
         f'height="{HEIGHT - _TOP - _BOTTOM}" viewBox="{-MARGIN} {-MARGIN} {SIDE + 2 * MARGIN} {SIDE + 2 * MARGIN}" '
         'preserveAspectRatio="none">',
         *_plot(lines, across, low, high, marked, target), "</svg>",
@@ -183,9 +183,9 @@ def _axes(ticks: Sequence[float], across: Across, show: Callable[[float], str]) 
         y = _in_frame(1 - (tick - ticks[0]) / (ticks[-1] - ticks[0]), _TOP, tall)
         body.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
         body.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(show(tick))}</text>')
-    for index in labelled(across):
-        x = _in_frame(across.share(across.positions[index]), _LEFT, wide)
-        body.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(across.labels[index])}</text>')
+    for position, label in labels_below(across):
+        x = _in_frame(across.share(position), _LEFT, wide)
+        body.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(label)}</text>')
     for name, first, last in across.bands:
         start, end = (_in_frame(edge, _LEFT, wide) for edge in _edges(across, first, last))
         if len(name) * _LETTER < end - start - 6:
@@ -201,22 +201,20 @@ def _edges(across: Across, first: int, last: int) -> tuple[float, float]:
     return start, 1 + outside if last == end else across.share((positions[last] + positions[last + 1]) / 2)
 
 
-def labelled(across: Across) -> list[int]:
-    """The places that get a label: powers of ten, else evenly spread ones of the longest band that have a label."""
+def labels_below(across: Across) -> list[tuple[float, str]]:
+    """Positions with what stands below them: powers of ten, else evenly spread places of the longest band."""
     if across.logarithmic:
-        powers = range(math.ceil(across.positions[0] - 1e-9), math.floor(across.positions[-1] + 1e-9) + 1)
-        every = -(-len(powers) // _MOST_LABELS) or 1
-        nearest = (
-            min(range(len(across.positions)), key=lambda index: abs(across.positions[index] - power))
-            for power in powers[::every]
-        )
-        return list(dict.fromkeys(nearest))
+        low, high = across.positions[0], across.positions[-1]
+        powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
+        if len(powers) > 1:
+            every = -(-len(powers) // _MOST_LABELS)
+            return [(power, small_number(10.0**power)) for power in powers[::every]]
     spans = [(first, last) for _, first, last in across.bands] or [(0, len(across.positions) - 1)]
     first, last = max(spans, key=lambda span: span[1] - span[0])
     every = next(step for step in _steps() if (last - first) // step < _MOST_LABELS)
-    # Epochs count from one: 1 and then every fifth reads better as 5, 10, 15.
-    shown = [index for index in range(first, last + 1) if every == 1 or (index - first + 1) % every == 0]
-    return [index for index in shown if across.labels[index]]
+    # Epochs count from one: of every fifth, 5, 10 and 15 read better than 1, 6 and 11.
+    shown = [index for index in range(first, last + 1) if (index - first + 1) % every == 0]
+    return [(across.positions[index], across.labels[index]) for index in shown]
 
 
 def _steps() -> Sequence[int]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,10 +12,15 @@ from matplotlib.figure import Figure
 
 from eyebright.atomic import replacing_folder
 from eyebright.evaluation.calibrate import reliability
+from eyebright.evaluation.history import figure as value_of
+from eyebright.evaluation.history import stage_of
 from eyebright.evaluation.metrics import Metrics
 from eyebright.evaluation.predictions import Predictions
+from eyebright.evaluation.remedies import setting
 from eyebright.report.content import ReportContent
+from eyebright.report.curves import bands_of
 from eyebright.report.gallery import Gallery, chosen_samples, most_confident_mistakes, random_examples
+from eyebright.report.training import best_epoch, epochs_in_order
 from eyebright.report.wording import SPLIT_NAMES, percent
 
 ACCENT, MUTED, RIGHT, WRONG, INK = "#5a48c2", "#a9a5b8", "#23724a", "#b3362b", "#25222e"
@@ -29,7 +32,7 @@ def write_figures(folder: Path, content: ReportContent, gallery: Gallery) -> Non
     """Write one PNG a figure into `folder`, which is replaced as a whole; figures without data are left out."""
     drawings: dict[str, Callable[[], Figure]] = {}
     if content.history:
-        drawings["curves"] = lambda: curves(content.history)
+        drawings["curves"] = lambda: curves(content)
     if content.class_counts:
         drawings["class_counts"] = lambda: class_counts(content)
     samples = chosen_samples(content.samples)
@@ -54,11 +57,13 @@ def write_figures(folder: Path, content: ReportContent, gallery: Gallery) -> Non
             figure.savefig(temporary / f"{name}.png")
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches."""
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
-def _calm(axes: Axes, title: str) -> None:
+def calm(axes: Axes, title: str) -> None:
+    """Axes in the report's style: few lines, the title at the left."""
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
@@ -67,40 +72,38 @@ def _calm(axes: Axes, title: str) -> None:
     axes.set_axisbelow(True)
 
 
-def curves(history: Sequence[Any]) -> Figure:
-    """Accuracy, loss and learning rate over epochs; stages separated by dashed lines."""
-    figure = _figure(11, 3.2)
+def curves(content: ReportContent) -> Figure:
+    """Accuracy, loss and learning rate over epochs: stages on alternating ground, the best epoch and the target."""
+    figure = new_figure(11, 3.2)
     every = figure.subplots(1, 3)
-    x = np.arange(1, len(history) + 1)
+    records = epochs_in_order(content.history)
+    x = np.arange(1, len(records) + 1)
     panels = (
-        ("Accuracy", [("val_accuracy", "validation", ACCENT)]),
+        ("Accuracy", [("train_accuracy", "training", MUTED), ("val_accuracy", "validation", ACCENT)]),
         ("Loss", [("train_loss", "training", MUTED), ("val_loss", "validation", ACCENT)]),
         ("Learning rate", [("learning_rate", "", ACCENT)]),
     )
-    stages = [row.get("stage") for row in history]
-    boundaries = [index for index in range(1, len(stages)) if stages[index] != stages[index - 1]]
+    bands = bands_of([stage_of(record) for record in records])
+    best, target = best_epoch(records), setting(content.config, "stop.target_accuracy")
     for axes, (title, keys) in zip(every, panels, strict=True):
-        _calm(axes, title)
+        calm(axes, title)
         for key, name, colour in keys:
-            values = np.array([np.nan if row.get(key) is None else float(row[key]) for row in history])
-            if not np.isnan(values).all():
-                # Two stages are two lines: nothing was measured between them.
-                starts = [0, *boundaries, len(values)]
-                for first, end in pairwise(starts):
-                    label = name if first == 0 else None
-                    axes.plot(
-                        x[first:end],
-                        values[first:end],
-                        color=colour,
-                        linewidth=2,
-                        marker="o",
-                        markersize=3,
-                        label=label,
-                    )
-        for boundary in boundaries:
-            axes.axvline(boundary + 0.5, color=MUTED, linestyle="--", linewidth=1)
+            values = np.array([value_of(record, key) for record in records], dtype=float)  # None is NaN
+            if np.isnan(values).all():
+                continue
+            # Two stages are two lines: nothing was measured between them.
+            for _, first, last in bands or [("", 0, len(records) - 1)]:
+                part = slice(first, last + 1)
+                axes.plot(x[part], values[part], color=colour, linewidth=2, marker="o", markersize=3,
+                          label=name if first == 0 else None)  # fmt: skip
+        for _, first, last in bands[1::2]:
+            axes.axvspan(first + 0.5, last + 1.5, color=MUTED, alpha=0.15, linewidth=0)
+        if best is not None:
+            axes.axvline(best + 1, color=ACCENT, alpha=0.5, linewidth=1)
+        if title == "Accuracy" and target is not None:
+            axes.axhline(target, color=RIGHT, linestyle="--", linewidth=1.3, label="target")
         axes.set_xlabel("epoch", fontsize=9)
-        if len(keys) > 1 and axes.lines:
+        if len(axes.get_legend_handles_labels()[1]) > 1:
             axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -111,9 +114,9 @@ def class_counts(content: ReportContent) -> Figure:
     totals = {name: sum(counts.get(name, 0) for counts in content.class_counts.values()) for name in names}
     names.sort(key=lambda name: totals[name])
     few = len(names) <= _NAMED_CLASSES
-    figure = _figure(8, max(2.2, 0.32 * len(names)) if few else 7)
+    figure = new_figure(8, max(2.2, 0.32 * len(names)) if few else 7)
     axes = figure.subplots()
-    _calm(axes, "Images of each class")
+    calm(axes, "Images of each class")
     axes.grid(axis="x", color=MUTED, alpha=0.3, linewidth=0.7)
     axes.grid(visible=False, axis="y")
     left = np.zeros(len(names))
@@ -133,7 +136,7 @@ def confusion_matrix(metrics: Metrics) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     number = len(counts)
     side = min(10.0, 3.4 + 0.42 * number)
-    figure = _figure(side, side)
+    figure = new_figure(side, side)
     axes = figure.subplots()
     axes.imshow(np.sqrt(shares), cmap="Purples", vmin=0, vmax=1)
     axes.set_title("Confusion matrix", loc="left", fontsize=11, color=INK)
@@ -156,9 +159,9 @@ def class_scores(metrics: Metrics) -> Figure:
     """F1 of each class with its interval, hardest first."""
     rows = sorted((row for row in metrics.per_class if row.support), key=lambda row: -row.f1.value)
     few = len(rows) <= _NAMED_CLASSES
-    figure = _figure(8, max(2.2, 0.32 * len(rows)) if few else 8)
+    figure = new_figure(8, max(2.2, 0.32 * len(rows)) if few else 8)
     axes = figure.subplots()
-    _calm(axes, "F1 of each class, 95 % interval")
+    calm(axes, "F1 of each class, 95 % interval")
     values = np.array([row.f1.value for row in rows])
     spread = np.array([[row.f1.value - row.f1.low, row.f1.high - row.f1.value] for row in rows]).reshape(-1, 2).T
     y = np.arange(len(rows))
@@ -173,9 +176,9 @@ def class_scores(metrics: Metrics) -> Figure:
 def reliability_diagram(scored: Predictions) -> Figure:
     """Accuracy against confidence in bins of equal counts, with Wilson intervals."""
     bins = reliability(scored.probabilities(), scored.labels_index())
-    figure = _figure(4.6, 4.6)
+    figure = new_figure(4.6, 4.6)
     axes = figure.subplots()
-    _calm(axes, "Accuracy against confidence")
+    calm(axes, "Accuracy against confidence")
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2)
     accuracy = np.array([row.accuracy for row in bins])
     spread = np.array([[row.accuracy - row.low, row.high - row.accuracy] for row in bins]).T

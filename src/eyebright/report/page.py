@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from eyebright.report import charts, wording
 from eyebright.report.content import ReportContent
 from eyebright.report.figures import write_figures
 from eyebright.report.gallery import Gallery, chosen_samples, most_confident_mistakes, random_examples
+from eyebright.report.training import training_section
 
 _TABLE_CLASSES = 12
 _LABELLED_CLASSES = 40
@@ -133,7 +134,7 @@ def sections(content: ReportContent, gallery: Gallery) -> list[Section]:
     if content.class_counts:
         found.append(Section("data", "The images", "data.html", _data(content, gallery)))
     if content.history:
-        found.append(Section("training", "Training", "training.html", _training(content)))
+        found.append(Section("training", "Training", "training.html", training_section(content)))
     if content.metrics is not None:
         scored = content.scored()
         shared = {"metrics": content.metrics, "split": wording.SPLIT_NAMES[content.scored_split]}
@@ -239,42 +240,6 @@ def _data(content: ReportContent, gallery: Gallery) -> dict[str, Any]:
         "many": len(rows) > _LABELLED_CLASSES,
         "columns": charts.column_chart([totals[name] for name in names], "Images of each class, largest class first"),
         "samples": gallery.samples(chosen_samples(content.samples)),
-    }
-
-
-def _training(content: ReportContent) -> dict[str, Any]:
-    history = content.history
-    stages = [str(row.get("stage", "")) for row in history]
-    boundaries = [index for index in range(1, len(stages)) if stages[index] != stages[index - 1]]
-    labels = [str(row.get("epoch", index + 1)) for index, row in enumerate(history)]
-
-    def values(key: str) -> list[float | None]:
-        return [None if row.get(key) is None else float(row[key]) for row in history]
-
-    found = []
-    accuracies = values("val_accuracy")
-    known = {index: value for index, value in enumerate(accuracies) if value is not None}
-    best = max(known, key=lambda index: known[index], default=None)
-    losses = [
-        charts.Line("validation", values("val_loss"), "c-accent"),
-        charts.Line("training", values("train_loss"), "c-muted"),
-    ]
-    losses = [line for line in losses if any(value is not None for value in line.values)]
-    candidates: list[tuple[str, list[charts.Line], Callable[[float], str], int | None]] = [
-        ("Accuracy", [charts.Line("validation", accuracies)], lambda v: f"{100 * v:.3g} %", best),
-        ("Loss", losses, "{:.3g}".format, None),
-        ("Learning rate", [charts.Line("learning rate", values("learning_rate"))], wording.small_number, None),
-    ]
-    for title, lines, show, marked in candidates:
-        if any(value is not None for line in lines for value in line.values):
-            svg = charts.line_chart(
-                lines, labels, f"{title} for each epoch", boundaries=boundaries, show=show, marked=marked
-            )
-            found.append({"title": title, "lines": lines, "svg": svg})
-    return {
-        "finding": wording.curves_finding(history),
-        "charts": found,
-        "stages": list(dict.fromkeys(stage for stage in stages if stage)),
     }
 
 

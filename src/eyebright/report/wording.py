@@ -59,12 +59,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h" + (f" {whole % 3600 // 60:02d} min" if whole % 3600 // 60 else "")
 
 
-def small_number(value: float) -> str:
-    """0.00075 as `7.5e-4`, 0.25 as `0.25`."""
+def small_number(value: float, digits: int = 2) -> str:
+    """0.00075 as `7.5e-4`, 0.25 as `0.25`; small numbers have this many digits at most."""
     if value == 0 or abs(value) >= 0.01:
         return f"{value:.3g}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").removesuffix(".")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def size(number: int) -> str:
@@ -123,24 +125,15 @@ def data_finding(class_counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def curves_finding(history: Sequence[Mapping[str, Any]]) -> str:
-    """Where training was best, and whether it had begun to memorise."""
-    scored = [(index, row) for index, row in enumerate(history) if row.get("val_accuracy") is not None]
+    """Where validation accuracy was best."""
+    scored = [row for row in history if row.get("val_accuracy") is not None]
     if not scored:
         return "No validation accuracy was recorded."
-    best, row = max(scored, key=lambda pair: float(pair[1]["val_accuracy"]))
-    place = f"in stage {row['stage']}, " if len({r.get("stage") for r in history}) > 1 else ""
-    text = f"Validation accuracy was best {place}at epoch {row.get('epoch', best + 1)}: {percent(row['val_accuracy'])}."
-    stage = [r for r in history if r.get("stage") == history[-1].get("stage") and r.get("val_loss") is not None]
-    if len(stage) < 3:
-        return text
-    losses = [float(r["val_loss"]) for r in stage]
-    lowest = int(np.argmin(losses))
-    if lowest == len(losses) - 1:
-        return f"{text} The validation loss was still falling at the end: more time may help."
-    if losses[-1] > 1.05 * losses[lowest]:
-        turn = stage[lowest].get("epoch", lowest + 1)
-        return f"{text} The validation loss has risen since epoch {turn}: from there on it memorised."
-    return f"{text} The validation loss has levelled off: more of the same training would bring little."
+    best = max(scored, key=lambda row: float(row["val_accuracy"]))
+    place = f"in stage {best['stage']}" if len({row.get("stage") for row in history}) > 1 else ""
+    epoch = "" if best.get("epoch") is None else f"at epoch {best['epoch']}"
+    where = " ".join(part for part in (place, epoch) if part)
+    return f"Validation accuracy was best {where}".rstrip() + f": {percent(best['val_accuracy'])}."
 
 
 def confusion_finding(metrics: Metrics) -> str:

@@ -33,7 +33,7 @@ from eyebright.training.optim import Average, make_optimiser
 from eyebright.training.schedule import Plateau, rate_factor
 from eyebright.training.score import score
 from eyebright.training.stage import Stage
-from eyebright.training.stopping import Stopping, better
+from eyebright.training.stopping import Stopping, metric_value
 from eyebright.training.teacher import Teacher
 from eyebright.training.team import ALONE, Team
 from eyebright.training.wrapping import exchanging, wrapped
@@ -287,11 +287,8 @@ def fit(
                 record |= result.record()
                 stopping.observe(record)
                 if config.schedule.name == "plateau":
-                    plateau.observe(record[config.schedule.metric])
-                keep = config.stop.keep
-                record["new_best"] = (
-                    keep == "last" or state.best is None or better(keep, record[keep], state.best[keep])
-                )
+                    plateau.observe(metric_value(record, config.schedule.metric))
+                record["new_best"] = stopping.keeps(record, state.best)
                 if record["new_best"]:
                     state.best = {**result.record(), "step": state.step}
                     best = {key: value.detach().cpu().clone() for key, value in candidate.state_dict().items()}

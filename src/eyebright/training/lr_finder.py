@@ -113,14 +113,14 @@ def read_curve(
     if fall is None:
         reason = "no rate is suggested: the loss did not fall by more than its noise at any rate"
         if len(losses) < FEWEST_STEPS:
-            reason = f"no rate is suggested: only {len(losses)} steps had a finite loss; begin at a lower rate"
+            reason = f"no rate is suggested: the test ended after only {len(losses)} steps; begin at a lower rate"
     else:
-        start, steepest, end = fall
+        start, steepest, end, curve = fall
         suggestion = float(rates[steepest])
         tenth = float(rates[int(smoothed.argmin())]) / 10
         reason = (
-            f"{suggestion:.2g}: there the loss falls most steeply, on its way from {losses[start]:.3g} at a rate of "
-            f"{rates[start]:.2g} to {losses[end]:.3g} at {rates[end]:.2g}; a tenth of the rate with the lowest "
+            f"{suggestion:.2g}: there the loss falls most steeply, on its way from {curve[start]:.3g} at a rate of "
+            f"{rates[start]:.2g} to {curve[end]:.3g} at {rates[end]:.2g}; a tenth of the rate with the lowest "
             f"smoothed loss is {tenth:.2g}"
         )
     return RateCurve(
@@ -129,8 +129,11 @@ def read_curve(
     )  # fmt: skip
 
 
-def _descent(losses: npt.NDArray[np.float64]) -> tuple[int, int, int] | None:
-    """Begin, steepest place and end of the descent to the lowest loss; None where it is no deeper than noise."""
+def _descent(losses: npt.NDArray[np.float64]) -> tuple[int, int, int, npt.NDArray[np.float64]] | None:
+    """Begin, steepest place and end of the descent to the lowest loss, and the filtered losses.
+
+    None where the descent is no deeper than noise.
+    """
     if len(losses) < FEWEST_STEPS:
         return None
     width = max(2.0, _WIDTH_SHARE * len(losses))
@@ -148,7 +151,7 @@ def _descent(losses: npt.NDArray[np.float64]) -> tuple[int, int, int] | None:
     # its upper quarter for the last time.
     start = int(np.flatnonzero(curve[:end] >= curve[end] + 0.75 * depth)[-1])
     steepest = start + int(np.gradient(curve[start : end + 1]).argmin())
-    return start, steepest, end
+    return start, steepest, end, curve
 
 
 @contextlib.contextmanager

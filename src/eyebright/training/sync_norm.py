@@ -31,19 +31,24 @@ def synchronise_norms(network: nn.Module, team: Team) -> nn.Module:
     """
     if team.size == 1:
         return network
-    classes: dict[type, Any] = {}
-    for name, module in network.named_modules():
-        plain = type(module)
-        if not isinstance(module, _BatchNorm) or isinstance(module, (nn.SyncBatchNorm, _Synchronised)):
-            continue
-        if plain.forward not in (_BatchNorm.forward, BatchNormAct2d.forward):
+    norms = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and not isinstance(module, (nn.SyncBatchNorm, _Synchronised))
+    }
+    for name, module in norms.items():
+        kind = type(module)
+        if kind.forward not in (_BatchNorm.forward, BatchNormAct2d.forward):
             raise UsageError(
-                f"the batch norm {name} is a {plain.__name__}, which cannot be taken over several processes",
+                f"the batch norm {name} is of the kind {kind.__name__}, which cannot be taken over several processes",
                 expected="batch norms of torch, or BatchNormAct2d of timm",
-                remedy="train this network in one process, or with fixed statistics of its batch norms",
+                remedy="train this network in one process",
             )
+    base = _OverCuda if team.device.type == "cuda" else _OverProcesses
+    classes: dict[type, Any] = {}
+    for module in norms.values():
+        plain = type(module)
         if plain not in classes:
-            base: type[_Synchronised] = _OverCuda if team.device.type == "cuda" else _OverProcesses
             # The team is an attribute of the class: a copy of the network must not copy its connections.
             classes[plain] = type(f"Synchronised{plain.__name__}", (base, plain), {"team": team, "plain": plain})
         module.__class__ = classes[plain]
@@ -150,10 +155,17 @@ class _NormOverProcesses(torch.autograd.Function):
         input, weight, mean, variance = ctx.saved_tensors
         channels = input.shape[1]
         scale = (variance + ctx.eps).rsqrt()  # (C,)
-        # torch's kernel for fixed statistics: gradient * weight * scale, sum of gradient * x^, sum of gradient.
-        grad_input, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            gradients[0], input, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
-        )
+        if input.numel():
+            # torch's kernel for fixed statistics: gradient * weight * scale, sum of gradient * x^, sum of gradient.
+            grad_input, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+                gradients[0], input, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+            )
+        else:  # that kernel divides by the number of images and ends the process; the others still need an answer
+            grad_input, grad_weight, grad_bias = (
+                torch.zeros_like(input),
+                mean.new_zeros(channels),
+                mean.new_zeros(channels),
+            )
         if ctx.needs_input_grad[0]:
             sums = ctx.team.sum(torch.cat([grad_bias, grad_weight]).double()) / ctx.count
             of_gradient, of_product = sums[:channels].to(mean.dtype), sums[channels:].to(mean.dtype)

@@ -15,6 +15,7 @@ import datetime
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -43,12 +44,14 @@ class Team:
         size: number of processes.
         device: what this process computes on.
         control: group for control values; None for a process on its own.
+        lost: set once another process could not be reached.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     control: dist.ProcessGroup | None = None
+    lost: threading.Event = dataclasses.field(default_factory=threading.Event, repr=False, compare=False)
 
     @property
     def leads(self) -> bool:
@@ -118,9 +121,10 @@ class Team:
         except RuntimeError as error:
             if self.control is None or not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
                 raise
+            self.lost.set()
             raise TeamError(
                 f"another process of this training ended or cannot be reached; process {self.rank} of {self.size} "
-                f"stops too ({str(error).splitlines()[0]})",
+                f"stops too ({_short(error)})",
                 expected="all processes at work until the end",
                 remedy="read what the process that ended first has said; then continue from the last checkpoint with "
                 "`eyebright resume RUN`, under torchrun or without",
@@ -131,6 +135,8 @@ class Team:
         if self.control is None or not dist.is_initialized():
             return
         with contextlib.suppress(RuntimeError):  # connections to a process that has ended cannot be closed well
+            if self.lost.is_set() and self.device.type == "cuda" and dist.group.WORLD is not None:
+                dist.group.WORLD.abort()  # NCCL would wait for the process that has ended
             dist.destroy_process_group()
 
 
@@ -179,12 +185,18 @@ def join_team(kind: Literal["auto", "cpu", "cuda", "mps"]) -> Team:
         control = dist.new_group(backend="gloo", timeout=_CONTROL_TIMEOUT)
     except RuntimeError as error:
         raise TeamError(
-            f"process {team.rank} of {team.size} could not reach the others ({str(error).splitlines()[0]})",
+            f"process {team.rank} of {team.size} could not reach the others ({_short(error)})",
             expected=f"{team.size} processes that can reach MASTER_ADDR and MASTER_PORT",
             remedy="start all of them with torchrun; read what the process that ended first has said",
         ) from error
     assert isinstance(control, dist.ProcessGroup), "the group has all processes"
     return dataclasses.replace(team, control=control)
+
+
+def _short(error: RuntimeError) -> str:
+    """The first sentence of an error of torch.distributed, without the place in its sources."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^\[[^\]]*\] *", "", line).partition(". ")[0]
 
 
 def _from_environment() -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,13 @@ from eyebright.data.batches import PixelSet
 from eyebright.errors import MissingDependencyError, UsageError
 from eyebright.training.sync_norm import synchronise_norms, unsynchronise_norms
 from eyebright.training.team import Team
+
+# Later versions of torch have another name for the option, and warn of the former one.
+_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 
 
 @contextlib.contextmanager
@@ -36,7 +44,8 @@ def wrapped(network: nn.Module, train: PixelSet, *, config: TrainConfig, team: T
             model = _compiled(network, train.device)
         if team.size > 1:
             devices = [train.device] if train.device.type == "cuda" else None
-            model = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+            options: dict[str, Any] = {_BUFFERS: False}
+            model = DistributedDataParallel(model, device_ids=devices, **options)
         with team.guarded():
             yield model
     finally:

@@ -24,8 +24,8 @@ Pixels = npt.NDArray[np.uint8]
 CIFAR10NET = (
     {"HorizontalFlip": {"p": 0.5}},
     {"ShiftScaleRotate": {"shift_limit": 0.1, "scale_limit": 0.1, "rotate_limit": 15, "p": 0.5}},
-    {"CoarseDropout": {"num_holes_range": [1, 1], "hole_height_range": [16, 16], "hole_width_range": [16, 16], "p": 0.3}},
-)  # fmt: skip
+    {"CoarseDropout": {"num_holes_range": [1, 1], "hole_height_range": [8, 8], "hole_width_range": [8, 8], "p": 0.3}},
+)
 
 
 @pytest.fixture(autouse=True)

@@ -53,7 +53,7 @@ COLOURS: dict[str, Theirs] = {
     "colour": lambda image, magnitude: reference.adjust_saturation(image, 1 + magnitude),
     "contrast": lambda image, magnitude: reference.adjust_contrast(image, 1 + magnitude),
     "sharpness": lambda image, magnitude: reference.adjust_sharpness(image, 1 + magnitude),
-    "posterize": lambda image, magnitude: reference.posterize(image, int(round(magnitude))),
+    "posterize": lambda image, magnitude: reference.posterize(image, round(magnitude)),
     "solarize": lambda image, magnitude: reference.solarize(image, 255 * magnitude),
     "autocontrast": lambda image, magnitude: reference.autocontrast(image),
     "equalize": lambda image, magnitude: reference.equalize(image),

@@ -29,6 +29,11 @@ def augments(settings: AugmentConfig) -> bool:
     )
 
 
+def _takes_channels_apart(settings: AugmentConfig, channels: int) -> bool:
+    """Whether some of it is faster where each channel lies together in memory."""
+    return channels == 3 and (max(settings.saturation, settings.hue) > 0 or settings.policy != "none")
+
+
 def augment(images: torch.Tensor, draws: Draws, *, size: int, settings: AugmentConfig) -> torch.Tensor:
     """Do to each image what was drawn for it, and bring it to the size of the input.
 
@@ -52,8 +57,9 @@ def augment(images: torch.Tensor, draws: Draws, *, size: int, settings: AugmentC
         return resize(images, size).contiguous(memory_format=torch.channels_last)
     result = warp(images, draws.maps, draws.flip, draws.vertical_flip, size=size, settings=settings)
     if result is images:
-        # What follows writes in place, and is faster where each channel lies together.
-        result = images.clone(memory_format=torch.contiguous_format)
+        result = images.clone()  # what follows writes in place
+    if _takes_channels_apart(settings, images.shape[1]):
+        result = result.contiguous()
     if recolours(settings, images.shape[1]):
         result = recolour_(
             result,

@@ -75,4 +75,5 @@ def inside(boxes: torch.Tensor, size: int) -> torch.Tensor:
     places = torch.arange(size, device=boxes.device)
     left, right, top, bottom = boxes.T[:, :, None]
     columns, rows = (places >= left) & (places < right), (places >= top) & (places < bottom)
-    return (rows[:, :, None] & columns[:, None, :])[:, None]
+    mask: torch.Tensor = (rows[:, :, None] & columns[:, None, :])[:, None]
+    return mask

@@ -17,6 +17,7 @@ class Call:
 
     Attributes:
         name: the op without overload and without the underscore of those that work in place, such as `convolution`.
+        in_place: it changes its first operand.
         pointwise: torch says that each element of the result depends on the same element of the operands alone.
         arguments: by the name in the op's schema, defaults filled in.
         results: the tensors that came back.
@@ -24,6 +25,7 @@ class Call:
     """
 
     name: str
+    in_place: bool
     pointwise: bool
     arguments: Mapping[str, Any]
     results: tuple[torch.Tensor, ...]
@@ -41,6 +43,7 @@ class Call:
         arguments |= {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)}
         return cls(
             name=name[:-1] if in_place else name,
+            in_place=in_place,
             pointwise=torch.Tag.pointwise in op.tags,
             arguments={**arguments, **kwargs},
             results=tuple(tensors(out)),

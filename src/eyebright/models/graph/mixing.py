@@ -27,6 +27,19 @@ REDUCTIONS = (
     "logsumexp", "median", "norm", "linalg_vector_norm", "any", "all",
 )  # fmt: skip
 
+ATTENTION = (
+    "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention", "_scaled_dot_product_attention_math",
+    "_scaled_dot_product_cudnn_attention", "_scaled_dot_product_fused_attention_overrideable",
+)  # fmt: skip
+POOLED_BY = {
+    "mean": "average pooling",
+    "amax": "maximum pooling",
+    "max": "maximum pooling",
+    "linalg_vector_norm": "response norm",
+    "norm": "response norm",
+}
+
 
 @rule(*REDUCTIONS)
 def _reduce(call: Call) -> Result:
@@ -37,7 +50,7 @@ def _reduce(call: Call) -> Result:
     dims = call.arguments.get("dim")
     dims = list(range(len(source.dims))) if dims is None or dims == [] else dims
     chosen = [dim % len(source.dims) for dim in (dims if isinstance(dims, (list, tuple)) else [dims])]
-    reduced = give_up(source, chosen, "response norm" if "norm" in call.name else "pooling")
+    reduced = give_up(source, chosen, POOLED_BY.get(call.name, "pooling"))
     if len(call.shape) == len(source.dims):
         return reduced.with_dims((Plain(1),) if index in chosen else dim for index, dim in enumerate(reduced.dims))
     return reduced.with_dims(dim for index, dim in enumerate(reduced.dims) if index not in chosen)
@@ -98,15 +111,7 @@ def _times(
     )
 
 
-@rule(
-    "_scaled_dot_product_flash_attention_for_cpu",
-    "_scaled_dot_product_flash_attention",
-    "_scaled_dot_product_efficient_attention",
-    "_scaled_dot_product_attention_math",
-    "_scaled_dot_product_cudnn_attention",
-    "_scaled_dot_product_fused_attention_overrideable",
-    "scaled_dot_product_attention",
-)
+@rule(*ATTENTION)
 def _attention(call: Call) -> Result:
     """Attention of queries (..., N, D) to keys and values (..., M, D)."""
     query = call.known(call["query"])
@@ -115,13 +120,13 @@ def _attention(call: Call) -> Result:
     attended = [give_up(known, [len(known.dims) - 2, len(known.dims) - 1], "attention") for known in others]
     size = call["value"].shape[-1]
     if query is None:
-        made = [known.with_dims((Plain(n),) for n in call["query"].shape[:-1] + (size,)) for known in attended]
+        made = [known.with_dims((Plain(n),) for n in (*call["query"].shape[:-1], size)) for known in attended]
     else:
         asked = query.with_dim(len(query.dims) - 1, (Plain(size),))
         made = [asked.also_through("attention") if mixes else asked]
         if not asked.axes():
             made = [known.with_dims(asked.dims) for known in attended]
-    result = join(made, call["query"].shape[:-1] + (size,), multiplied=False)
+    result = join(made, (*call["query"].shape[:-1], size), multiplied=False)
     # Only the first result is used in front of a loss; the others are its by-products.
     return [result] + [result.with_dims((Plain(n),) for n in extra.shape) for extra in call.results[1:]]
 
@@ -141,8 +146,12 @@ def _softmax(call: Call) -> Result:
 @rule(*BATCH_NORMS)
 def _batch_norm(call: Call) -> Result:
     source = call.source()
-    own_statistics = call.arguments.get("training", False) or call.arguments.get("running_mean") is None
-    return _normed(call, source, "instance norm" if own_statistics and source.axes() else None)
+    return _normed(call, source, "instance norm" if source.axes() and statistics_of_image(call) else None)
+
+
+def statistics_of_image(call: Call) -> bool:
+    """Whether a batch norm takes its statistics from what it is given, as instance norm is computed."""
+    return bool(call.arguments.get("training", False)) or call.arguments.get("running_mean") is None
 
 
 @rule("native_group_norm")

@@ -65,10 +65,12 @@ class LastMap:
     Attributes:
         axes: what its positions read, height then width.
         through: what in front of it looked at the whole image.
+        by: how its positions were given up.
     """
 
     axes: tuple[Along, Along]
     through: tuple[str, ...]
+    by: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,15 +159,17 @@ def single(dim: Dim) -> Along | None:
     return Along(blocks.axis, blocks.length * times, blocks.reach.after(repeat(times)))
 
 
-def last_map(dependence: Dependence) -> LastMap | None:
+def last_map(dependence: Dependence, by: str) -> LastMap | None:
     """The feature map that would be given up now: the present one, and what was given up before along an axis."""
     if dependence.dense is not None:
         return dependence.dense
     now, before = dependence.axes(), dependence.last
-    axes = {axis: now.get(axis) or (before.axes[axis] if before else None) for axis in (HEIGHT, WIDTH)}
-    if axes[HEIGHT] is None or axes[WIDTH] is None:
+    if not now:
         return before
-    return LastMap(axes=(axes[HEIGHT], axes[WIDTH]), through=dependence.through)
+    rows, columns = (now.get(axis) or (before.axes[axis] if before else None) for axis in (HEIGHT, WIDTH))
+    if rows is None or columns is None:
+        return before
+    return LastMap(axes=(rows, columns), through=dependence.through, by=by)
 
 
 def give_up(dependence: Dependence, dims: Iterable[int], origin: str) -> Dependence:
@@ -177,7 +181,7 @@ def give_up(dependence: Dependence, dims: Iterable[int], origin: str) -> Depende
     return dataclasses.replace(
         dependence,
         dims=tuple((Plain(shape[i]),) if i in chosen else dim for i, dim in enumerate(dependence.dims)),
-        last=last_map(dependence),
+        last=last_map(dependence, origin),
         origins=ordered((*dependence.origins, origin)),
         dense=None,
     )
@@ -201,7 +205,7 @@ def view(dependence: Dependence, shape: Sequence[int]) -> Dependence:
     # One position is all there is of an axis; leaving its dimension out is how a map of 1x1 is flattened.
     last, origins = result.last, result.origins
     if lost:
-        last, origins = last_map(dependence), ordered((*origins, "flatten"))
+        last, origins = last_map(dependence, "flatten"), ordered((*origins, "flatten"))
     return dataclasses.replace(result, last=last, origins=origins, dense=None if lost else result.dense)
 
 
@@ -308,7 +312,7 @@ def gate_name(origins: Sequence[str], multiplied: bool) -> str:
     """What to call a layer that brings something of the whole image back to every position."""
     if "attention" in origins or CLASS_TOKEN in origins:
         return "attention"
-    if origins == ("pooling",) or "flatten" in origins:
+    if all(origin.endswith("pooling") or origin == "flatten" for origin in origins):
         return "squeeze-excitation" if multiplied else "global pooling"
     return "linear over positions" if origins[0] == "linear" else origins[0]
 

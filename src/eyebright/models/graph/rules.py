@@ -35,15 +35,15 @@ Rule = Callable[[Call], Result]
 RULES: dict[str, Rule] = {}
 
 # Element by element although torch does not tag them so.
-ELEMENTWISE = frozenset(
-    "alias clone contiguous copy detach dropout hardswish hardtanh lift_fresh masked_fill native_dropout _to_copy "
-    "prelu _prelu_kernel where channel_shuffle".split()
-)
+ELEMENTWISE = frozenset({
+    "alias", "clone", "contiguous", "copy", "detach", "dropout", "hardswish", "hardtanh", "lift_fresh", "masked_fill",
+    "native_dropout", "_to_copy", "prelu", "_prelu_kernel", "where", "channel_shuffle",
+})  # fmt: skip
 # Their results have the shape of an operand, and nothing else of it.
-CONSTANT = frozenset(
-    "empty_like zeros_like ones_like full_like rand_like randn_like new_empty new_zeros new_ones new_full zero fill "
-    "new_empty_strided bernoulli".split()
-)
+CONSTANT = frozenset({
+    "empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "new_empty", "new_zeros",
+    "new_ones", "new_full", "zero", "fill", "new_empty_strided", "bernoulli",
+})  # fmt: skip
 MULTIPLYING = frozenset({"mul", "addcmul", "where", "masked_fill", "div"})
 
 

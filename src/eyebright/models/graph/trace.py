@@ -19,19 +19,21 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from eyebright.models.graph import mixing as mixing  # registers its rules
 from eyebright.models.graph import windows as windows
 from eyebright.models.graph.call import Call, tensors
-from eyebright.models.graph.positions import Dependence, image
+from eyebright.models.graph.positions import Dependence, give_up_all, image
 from eyebright.models.graph.rules import results_of
 
+WRITTEN = "writing into a view"
 Watcher = Callable[[Call, Sequence[Dependence | None]], None]
 
 
-class _Follow(TorchDispatchMode):
+class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps for each living tensor what it reads of the image."""
 
     def __init__(self, input_: torch.Tensor, watchers: Sequence[Watcher]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known: Any = WeakTensorKeyDictionary()
         self._known[input_] = image(input_.shape)
+        self._made: Any = WeakTensorKeyDictionary()
         self._watchers = watchers
 
     def __torch_dispatch__(
@@ -43,11 +45,21 @@ class _Follow(TorchDispatchMode):
         for watch in self._watchers:
             watch(call, found)
         for result, known in zip(call.results, found, strict=True):
+            if known is not None and call.in_place and known != self.known(result):
+                self._written(result, known)
+            self._made[result] = True
             if known is not None:
                 self._known[result] = known
             else:
                 self._known.pop(result, None)
         return out
+
+    def _written(self, tensor: torch.Tensor, known: Dependence) -> None:
+        """A tensor was changed in place: where in them its other views show that is not followed."""
+        storage = tensor.untyped_storage().data_ptr()
+        for other in list(self._made):
+            if other is not tensor and other.untyped_storage().data_ptr() == storage:
+                self._known[other] = give_up_all(known.also_through(WRITTEN), other.shape, WRITTEN)
 
     def known(self, tensor: torch.Tensor) -> Dependence | None:
         """What a tensor reads of the image; None where it reads nothing of it."""

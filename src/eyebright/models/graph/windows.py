@@ -58,7 +58,7 @@ def over_windows(source: Dependence, taps: Sequence[Taps], lengths: Sequence[int
     return result
 
 
-def covering(source: Dependence, result: Dependence, kernels: Sequence[int]) -> Dependence:
+def covering(source: Dependence, result: Dependence, kernels: Sequence[int], by: str) -> Dependence:
     """The result, noted as dense when one window covers the whole of a map with positions."""
     lengths = source.shape[-len(kernels) :]
     if (
@@ -67,7 +67,7 @@ def covering(source: Dependence, result: Dependence, kernels: Sequence[int]) -> 
         and all(kernel >= length for kernel, length in zip(kernels, lengths, strict=True))
         and len(source.axes()) == 2
     ):
-        return dataclasses.replace(result, dense=last_map(source))
+        return dataclasses.replace(result, dense=last_map(source, by))
     return result
 
 
@@ -84,7 +84,7 @@ def _convolution(call: Call) -> Result:
     source = give_up(source, [1], "linear")  # positions that stand as channels
     result = over_windows(source, taps, call.shape[2:])
     if not transposed and not any(settings[2]):
-        result = covering(source, result, kernels)
+        result = covering(source, result, kernels, "linear")
     return result.with_dim(1, (Plain(call.shape[1]),))
 
 
@@ -100,7 +100,9 @@ def _pool(call: Call) -> Result:
     source = call.source()
     result = over_windows(source, taps, call.shape[-axes:])
     # Averaging over all there is, as F.avg_pool2d(x, 7) in front of a classifier, is global pooling.
-    return covering(source, result, kernels) if call.name.startswith("avg") and not any(paddings) else result
+    if call.name.startswith("avg") and not any(paddings):
+        return covering(source, result, kernels, "average pooling")
+    return result
 
 
 @rule(
@@ -111,7 +113,8 @@ def _adaptive_pool(call: Call) -> Result:
     source, lengths = call.source(), call.shape[-axes:]
     first = len(source.dims) - axes
     if set(lengths) == {1}:
-        pooled = give_up(source, range(first, len(source.dims)), "pooling")
+        origin = "maximum pooling" if "max" in call.name else "average pooling"
+        pooled = give_up(source, range(first, len(source.dims)), origin)
         return pooled.with_dims([*pooled.dims[:first], *((Plain(1),) for _ in range(axes))])
     taps = [adaptive(old, new) for old, new in zip(source.shape[first:], lengths, strict=True)]
     return over_windows(source, taps, lengths)

@@ -96,7 +96,7 @@ for (const group of document.querySelectorAll("[data-across]:not([data-ready])")
     }
   };
   const zoom = (factor) => {
-    const middle = place === null ? (view.from + view.to) / 2 : toSquare(positions[place]);
+    const middle = toSquare(positions[place ?? charts[0].data.rest]);
     const half = (view.to - view.from) * factor / 2;
     const least = 1.5 * side / Math.max(1, positions.length - 1);
     if (factor > 1 || half >= least) look(middle - half, middle + half);
@@ -142,7 +142,6 @@ for (const group of document.querySelectorAll("[data-across]:not([data-ready])")
     svg.addEventListener("pointercancel", finish);
     svg.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse" && !began) read(null); });
     svg.addEventListener("dblclick", () => look(whole.from, whole.to));
-    svg.addEventListener("blur", () => read(null));
     svg.addEventListener("keydown", (event) => {
       const seen = visible(), now = seen.indexOf(place ?? chart.data.rest);
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
