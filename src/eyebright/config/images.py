@@ -57,7 +57,7 @@ class DataConfig(Part):
     each class equally often."""
     drop_last: bool = True
     """Leave out the incomplete last batch of an epoch (where there is a whole one), so that every step weighs the
-    same."""
+    same. A last batch of a single image is left out in any case."""
     audit: Literal["short", "off"] = "short"
     """What is looked at before training: `short` measures every image, finds near-duplicates and keeps them in one
     split; `off` trusts the images."""

@@ -17,10 +17,12 @@ from eyebright.errors import ConfigError, UsageError, did_you_mean
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
     for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
+        if not isinstance(value, Mapping):
+            into[key] = value
+            continue
+        if not isinstance(into.get(key), dict):
+            into[key] = {}  # never the given mapping itself: a recipe's defaults must stay as they are
+        _merge(into[key], value)
 
 
 def parse_assignment(text: str) -> dict[str, Any]:

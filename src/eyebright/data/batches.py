@@ -130,8 +130,7 @@ class PixelSet:
 
     def steps_per_epoch(self, batch_size: int, *, drop_last: bool = True) -> int:
         """Number of batches that `shuffled` gives."""
-        whole = len(self.rows) // batch_size
-        return max(1, whole if drop_last else -(-len(self.rows) // batch_size))
+        return steps_per_epoch(len(self.rows), batch_size, drop_last=drop_last)
 
     def shuffled(self, order: Order, *, epoch: int, first: int = 0) -> Iterator[TrainingBatch]:
         """One epoch in random order with the margin around the centre crop, from batch number `first` on."""
@@ -181,6 +180,15 @@ class PixelSet:
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
+
+
+def steps_per_epoch(images: int, batch_size: int, *, drop_last: bool) -> int:
+    """Number of batches in an epoch: at least one.
+
+    A last batch of a single image is always left out, where there is another: batch norms cannot learn from it.
+    """
+    whole, rest = divmod(images, batch_size)
+    return max(1, whole if drop_last or rest < 2 else whole + 1)
 
 
 def resized(images: torch.Tensor, size: int) -> torch.Tensor:

@@ -22,11 +22,11 @@ from eyebright.atomic import write_json
 from eyebright.config import TrainConfig
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source
-from eyebright.errors import EyebrightError, Interrupted, Preempted
+from eyebright.errors import EyebrightError, Interrupted, Preempted, TeamError
 from eyebright.evaluation.overfitting import diagnose
 from eyebright.jobs.environment import describe_environment, now, peak_memory
 from eyebright.jobs.finish import finish
-from eyebright.jobs.interrupt import heeding_signals
+from eyebright.jobs.interrupt import heeding_signals, outlive_termination
 from eyebright.jobs.journal import Journal, append_history
 from eyebright.jobs.prepare import data_facts, pack, pixel_set
 from eyebright.jobs.reporting import make_report
@@ -92,6 +92,10 @@ def carry_out(sitting: Sitting, manifest: Manifest) -> Run:
     except Preempted as error:
         left("interrupted")
         raise Preempted(error.problem, remedy=go_on) from None
+    except TeamError as error:
+        outlive_termination()
+        left("interrupted")
+        raise TeamError(error.problem, expected=error.expected, remedy=go_on) from None
     except EyebrightError as error:
         left("failed", error=error.as_dict())
         raise

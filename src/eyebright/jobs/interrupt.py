@@ -45,3 +45,9 @@ def heeding_signals(stop: StopSignal, progress: Progress) -> Iterator[None]:
     finally:
         for number, handle in former.items():
             signal.signal(number, handle)
+
+
+def outlive_termination() -> None:
+    """Leave SIGTERM unheard from now on: torchrun sends it when one process has died, while another still reports."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)

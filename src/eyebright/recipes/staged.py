@@ -11,9 +11,10 @@ import dataclasses
 from torch import nn
 
 from eyebright.config import StageConfig, TrainConfig
-from eyebright.data.batches import PixelSet
+from eyebright.data.batches import PixelSet, steps_per_epoch
 from eyebright.errors import UsageError
 from eyebright.models.catalog import NetworkFacts, architecture_of, create_network, network_facts
+from eyebright.models.requirements import require
 from eyebright.preprocess import Preprocess
 from eyebright.recipes.base import Context, Outcome, Plan, make_network
 from eyebright.recipes.finish import finish_seconds
@@ -48,8 +49,6 @@ def plan(context: Context) -> Plan:
         drop_path=config.model.drop_path, head=config.model.head, arguments=config.model.arguments,
     )  # fmt: skip
     if config.requirements != type(config.requirements)():
-        from eyebright.models.requirements import require
-
         require(network, name, config.requirements, (preprocess.channels, preprocess.size, preprocess.size))
         reasons.append(f"{name} satisfies what was required of it")
     wanted = _wanted_stages(config)
@@ -61,12 +60,11 @@ def plan(context: Context) -> Plan:
         stages = _within(stages, speeds, reserve, context, open_end=config.epochs is None and not config.stages)
         reasons.append(f"this machine trains {speeds[-1].train:.0f} images a second ({context.device.type})")
     for stage in stages:
-        per_epoch = max(1, facts.images["train"] // stage.batch_size)
         part = {"body": "the head alone", 0.0: "all layers"}.get(
             stage.frozen, f"without the first {stage.frozen} layers"
         )
         reasons.append(
-            f"{stage.name}: {stage.steps / per_epoch:.1f} epochs at {stage.size} px, learning rate "
+            f"{stage.name}: {stage.steps / stage.evaluate_every:.1f} epochs at {stage.size} px, learning rate "
             f"{stage.learning_rate:g}, {part}" + (", superclasses" if stage.level == "superclass" else "")
         )
     if not config.augment.albumentations:
@@ -169,8 +167,7 @@ def _wanted_stages(config: TrainConfig) -> list[StageConfig]:
 def _stage(wanted: StageConfig, config: TrainConfig, context: Context, size: int) -> Stage:
     images = context.facts.images["train"]
     batch_size = min(wanted.batch_size or config.optim.batch_size, images)
-    whole = images // batch_size if config.data.drop_last else -(-images // batch_size)
-    per_epoch = max(1, whole)
+    per_epoch = steps_per_epoch(images, batch_size, drop_last=config.data.drop_last)
     if wanted.size is not None and wanted.size > size:
         raise UsageError(
             f"the stage {wanted.name!r} wants {wanted.size} px, and images are prepared at {size} px",

@@ -214,6 +214,8 @@ def fit(
     if loaded is not None:
         for name in loaded.damaged:
             _say(warn, f"the checkpoint {name} is damaged: the one before it is used")
+        if loaded.not_restored:
+            _say(warn, f"not restored, because it belongs to another device: {', '.join(loaded.not_restored)}")
         _restore(state, loaded.state, stage, train.device, warn)
         state.sums = loaded.tensors["sums"]["sums"].to(state.sums) * team.leads  # of all processes together
         best = loaded.tensors.get("best", {})
