@@ -157,6 +157,8 @@ def main() -> None:
     )  # fmt: skip
     rows = [row for network in given.networks for row in rows_of(ledger, network, length_name, programs)]
     print("\n".join(markdown(columns, rows)))
+    images = {str(each["images"]) for each in ledger.select(what=OURS, length=length_name)}
+    print("images:", "; ".join(sorted(images)))
     versions = {each["what"]: each["versions"] for each in ledger.measurements if "versions" in each}
     print("\n".join(f"{what}: {text}" for what, text in versions.items()))
 

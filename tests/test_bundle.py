@@ -288,7 +288,7 @@ def test_the_card_names_the_classes_and_the_score(bundle: Path) -> None:
     record = read_bundle(bundle).record
     card = (bundle / CARD_FILE).read_text(encoding="utf-8")
     assert all(name in card for name in record.classes)
-    assert f"{record.metrics['accuracy']['value']:.1%}".rstrip("%").split(".")[0] in card
+    assert f"| accuracy | {record.metrics['accuracy']['value']:.4f} |" in card
 
 
 def test_a_killed_writer_leaves_the_former_bundle(bundle: Path, tmp_path: Path) -> None:

@@ -55,10 +55,10 @@ from eyebright.evaluation.calibrate import fit_temperature
 from eyebright.evaluation.metrics import evaluate
 from eyebright.evaluation.predictions import make_predictions, softmax
 from eyebright.export.onnx import export_onnx, with_temperature
+from eyebright.jobs.assemble import assemble_config
 from eyebright.jobs.card import model_card
 from eyebright.jobs.environment import now, versions
 from eyebright.jobs.finish import GOLDEN_SAMPLES, timm_config
-from eyebright.jobs.assemble import assemble_config
 from eyebright.progress import Silent
 from eyebright.recipes import get_recipe
 from eyebright.recipes.base import Context, DataFacts, Plan

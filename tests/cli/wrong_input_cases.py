@@ -705,7 +705,7 @@ def _(place: Place) -> Sequence[str | Path]:
     "an unknown verb",
     code=2,
     received="there is no verb 'trian' (did you mean 'train'?)",
-    expected="one of audit, train, resume, predict",
+    expected="one of audit, train, lr-find, resume",
     remedy="see `eyebright --help`",
 )
 def _(place: Place) -> Sequence[str | Path]:
@@ -805,7 +805,7 @@ def _(place: Place) -> Sequence[str | Path]:
     code=8,
     received="the pretrained weights of resnet18 could not be had",
     expected="a network with offline weights (tf_efficientnet_lite0), or a reachable hub",
-    remedy="train with the default network, or from scratch",
+    remedy="or train from scratch with --recipe scratch",
     leaves_run=True,
 )
 def _(place: Place) -> Sequence[str | Path]:

@@ -22,6 +22,8 @@ from typing import Any
 import torch
 
 import eyebright
+import eyebright.jobs.train
+import eyebright.recipes.staged
 from eyebright.errors import EyebrightError
 from eyebright.training.hooks import BaseHook, LoopState
 

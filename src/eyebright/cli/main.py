@@ -14,7 +14,7 @@ from eyebright.errors import did_you_mean  # noqa: E402
 VERBS = {
     "audit": "Look at your images before anything is learnt from them.",
     "train": "Train a classifier on your images, within a time budget.",
-    "lr-find": "Find a learning rate: a few steps at rising rates, and a plot.",
+    "lr-find": "Find a learning rate for your images and a recipe.",
     "resume": "Continue a run that was interrupted or killed.",
     "predict": "Classify images, folders or tables.",
     "evaluate": "Score a classifier on labelled images that it has not seen.",

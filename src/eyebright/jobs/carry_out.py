@@ -37,7 +37,6 @@ from eyebright.training.hooks import Hook, StopSignal
 from eyebright.training.team import Team
 from eyebright.training.writers import CsvWriter, TensorBoardWriter
 
-
 TOLD = ("possible", "clear", "underfitting")
 """Verdicts on overfitting that a user should see at once; the report has them all."""
 

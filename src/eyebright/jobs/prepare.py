@@ -169,7 +169,9 @@ def split_rows(manifest: Manifest, split: str):  # type: ignore[no-untyped-def] 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """The configuration with the files that it names as absolute paths; `resolve_source` does the images."""
     data = config.data.model_copy(update={"superclass": absolute_rule(config.data.superclass)})
-    return config.model_copy(update={"data": data})
+    teacher = config.distil.teacher
+    distil = config.distil.model_copy(update={"teacher": resolve_source(teacher) if teacher else None})
+    return config.model_copy(update={"data": data, "distil": distil})
 
 
 def resolve_source(spec: str) -> str:

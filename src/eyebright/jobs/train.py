@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eyebright.atomic import explained, write_json, write_text
+from eyebright.bundle import read_bundle
 from eyebright.config import TrainConfig, build_config, read_yaml, to_yaml
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources.address import is_address, without_secrets
@@ -71,6 +72,8 @@ def train(
     with _team(config) as team:
         if config.model.name is not None:
             network_facts(config.model.name)  # a typing error should cost no waiting
+        if config.distil.teacher is not None:
+            read_bundle(config.distil.teacher)
         source = open_images(config.source, superclass=config.data.superclass, consent_download=consent_download)
         begun = None
         if team.leads:

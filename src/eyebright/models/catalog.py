@@ -285,7 +285,8 @@ def _made(name: str, options: Mapping[str, Any], *, pretrained: bool) -> nn.Modu
         raise MissingDependencyError(
             f"the pretrained weights of {name} could not be had: {error}",
             expected="a network with offline weights (tf_efficientnet_lite0), or a reachable hub",
-            remedy="train with the default network, or from random weights with --set model.pretrained=false",
+            remedy="use weights that are installed (--model tf_efficientnet_lite0), "
+            "or train from scratch with --recipe scratch",
         ) from error
 
 

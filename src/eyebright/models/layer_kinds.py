@@ -1,4 +1,4 @@
-"""Kinds of layers that a network has, as the words of a requirement: `max-pool`, `depthwise-separable`, `gap`, ...
+"""Kinds of layers that a network has, by the words of `kind_names.py`.
 
 They are found in the ops that the network calls, so that `F.max_pool2d` counts as `nn.MaxPool2d` does and a layer that
 is never called does not count. Dropout does nothing in evaluation mode; it is seen where it is called from Python.
@@ -19,37 +19,8 @@ from eyebright.models.graph.call import Call
 from eyebright.models.graph.mixing import ATTENTION, BATCH_NORMS, REDUCTIONS, statistics_of_image
 from eyebright.models.graph.positions import Dependence, gate_name, placed
 from eyebright.models.graph.windows import RESIZED, each
+from eyebright.models.kind_names import KINDS
 from eyebright.models.receptive_field import ReceptiveField, receptive_field
-
-KINDS = {
-    "attention": "positions look at each other by products of what they hold",
-    "avg-pool": "average pooling over windows",
-    "batch-norm": "batch normalisation",
-    "bias-conv": "a convolution with a bias",
-    "conv": "any convolution",
-    "depthwise": "a convolution of each channel for itself",
-    "depthwise-separable": "a depthwise convolution whose result goes to a pointwise one",
-    "dilated": "a convolution with gaps in its window",
-    "dropout": "dropout, of values or whole channels",
-    "flatten": "a dense layer over all positions of a feature map",
-    "gap": "global average pooling in front of the head",
-    "global-max-pool": "the maximum over all positions in front of the head",
-    "group-norm": "group normalisation",
-    "grouped": "a convolution in groups of several channels",
-    "instance-norm": "normalisation of each channel of each image",
-    "layer-norm": "layer normalisation",
-    "linear": "a dense layer, the classifier included",
-    "max-pool": "maximum pooling over windows",
-    "pointwise": "a 1x1 convolution of all channels",
-    "residual": "a sum of two branches of which one has more layers",
-    "rms-norm": "normalisation by the root of the mean square",
-    "squeeze-excitation": "channels are weighed by what all positions hold",
-    "stochastic-depth": "branches are left out at random in training",
-    "strided-conv": "a convolution that skips positions",
-    "transposed-conv": "a transposed convolution",
-    "upsample": "interpolation to more positions",
-}
-"""Kind and what it is."""
 
 _POOLS = {"max_pool": "max-pool", "avg_pool": "avg-pool"}
 _NORMS = {
@@ -101,6 +72,7 @@ def survey(network: nn.Module, input_size: Sequence[int]) -> Survey:
     ended = {"average pooling": "gap", "maximum pooling": "global-max-pool", "linear": "flatten", "flatten": "flatten"}
     if field is not None and field.ended_by in ended:
         kinds[ended[field.ended_by]] += 1
+    assert set(kinds) <= set(KINDS)
     return Survey(field=field, kinds={kind: count for kind, count in sorted(kinds.items()) if count})
 
 

@@ -1,10 +1,10 @@
 """Pretrained networks to choose from, with what timm's authors measured of them on ImageNet.
 
-`published_results.csv` holds facts of timm's table `results/results-imagenet.csv` (github.com/huggingface/
-pytorch-image-models, commit 7479d451a6dfd8af27f941b8e82a7402461fae80): top-1 and top-5 accuracy in percent on the 50,000
-images of ImageNet's validation set, parameters with the classifier of 1,000 classes, and the side of the input. timm
-publishes some networks at several sizes; the row kept is that of the size that the weights were trained at, which is
-also the one that Eyebright takes. Left out are timm's test networks and three rows whose names timm no longer knows.
+`published_results.csv` holds facts of timm's table `results/results-imagenet.csv` (repository
+huggingface/pytorch-image-models, commit 7479d451a6dfd8af27f941b8e82a7402461fae80): top-1 and top-5 accuracy in percent
+on the 50,000 images of ImageNet's validation set, parameters with the classifier of 1,000 classes, and the side of the
+input. timm publishes some networks at several sizes; the row kept is that of the size that the weights were trained at,
+which is also the one that Eyebright takes. Left out are timm's test networks and two names that timm no longer knows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Literal
@@ -122,7 +122,7 @@ def _matches(row: PublishedNetwork, pattern: str) -> bool:
 
 def in_order(rows: Sequence[PublishedNetwork], order: Order) -> list[PublishedNetwork]:
     """The rows, best first: the most accurate, the smallest or the fastest; equal ones by name."""
-    keys = {
+    keys: dict[str, Callable[[PublishedNetwork], float | str]] = {
         "top1": lambda row: -row.top1,
         "top5": lambda row: -row.top5,
         "parameters": lambda row: row.parameters_millions,

@@ -50,12 +50,12 @@ class ReceptiveField:
         return min(self.height, self.width)
 
     def describe(self) -> str:
-        """A phrase for people."""
+        """A phrase for people, such as `81 px`."""
         size = f"{self.height} px" if self.height == self.width else f"{self.height} x {self.width} px"
         if self.whole_image and (self.height, self.width) == self.map_size:
             return f"the whole image, {size}, mixed at once"
         whole = f", and the whole image by {' and '.join(self.through)}" if self.through else ""
-        return f"a receptive field of {size}{whole}"
+        return f"{size}{whole}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -10,7 +10,8 @@ from torch import nn
 from eyebright.config.learning import RequirementsConfig
 from eyebright.errors import RequirementsError, UsageError, did_you_mean
 from eyebright.models.catalog import count_parameters
-from eyebright.models.layer_kinds import KINDS, Survey, survey
+from eyebright.models.kind_names import KINDS
+from eyebright.models.layer_kinds import Survey, survey
 from eyebright.models.receptive_field import ReceptiveField
 from eyebright.models.running import running
 
@@ -25,7 +26,7 @@ class Finding:
     Attributes:
         requirement: such as `at most 200,000 parameters`.
         met: the network satisfies it.
-        found: what the network has.
+        found: what the network has, such as `181,942`.
         remedy: what to do where it does not.
     """
 
@@ -57,7 +58,7 @@ def check_requirements(
             Finding(
                 requirement=f"at most {requirements.max_parameters:,} parameters",
                 met=parameters <= requirements.max_parameters,
-                found=f"{parameters:,} parameters",
+                found=f"{parameters:,}",
                 remedy="take fewer channels or layers, or raise max_parameters",
             )
         )
@@ -89,7 +90,7 @@ def raise_failing(name: str, findings: Sequence[Finding]) -> None:
         return
     count = f"{len(failing)} of {len(findings)} requirements" if len(findings) > 1 else "its requirement"
     raise RequirementsError(
-        f"{name} does not satisfy {count}: " + "; ".join(f"{f.requirement}, but {f.found}" for f in failing),
+        f"{name} does not satisfy {count}: " + "; ".join(f"{f.requirement} (found {f.found})" for f in failing),
         expected="; ".join(finding.requirement for finding in findings),
         remedy="; ".join(dict.fromkeys(finding.remedy for finding in failing)),
     )
@@ -111,7 +112,7 @@ def _field_finding(field: ReceptiveField | None, asked: int) -> Finding:
     return Finding(
         requirement=f"a receptive field of at least {asked} pixels",
         met=field is not None and (field.size >= asked or gathers),
-        found="the result does not depend on the image" if field is None else field.describe(),
+        found="none: the result does not depend on the image" if field is None else field.describe(),
         remedy="add layers, strides or dilation, or lower min_receptive_field",
     )
 
@@ -121,8 +122,8 @@ def _forbidden(kind: str, seen: Survey) -> Finding:
     return Finding(
         requirement=f"no {kind}",
         met=count == 0,
-        found=_counted(kind, count),
-        remedy=f"replace it ({KINDS[kind]}), or take {kind} out of forbid",
+        found=str(count or "none"),
+        remedy=f"use no {kind} ({KINDS[kind]}), or take it out of forbid",
     )
 
 
@@ -131,10 +132,6 @@ def _required(kind: str, seen: Survey) -> Finding:
     return Finding(
         requirement=f"at least one {kind}",
         met=count > 0,
-        found=_counted(kind, count),
-        remedy=f"add {KINDS[kind]}, or take {kind} out of require",
+        found=str(count or "none"),
+        remedy=f"add a {kind} ({KINDS[kind]}), or take it out of require",
     )
-
-
-def _counted(kind: str, count: int) -> str:
-    return f"no {kind}" if count == 0 else f"{count} of {kind}"
