@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import timm
@@ -179,3 +180,9 @@ def test_kinds_of_layers_of_known_networks(name: str, some: dict[str, int], none
 def test_stochastic_depth_is_seen_although_it_does_nothing_in_evaluation_mode() -> None:
     network = create_network("cifar10net_v3", classes=10, pretrained=False, drop_path=0.1)
     assert survey(network, (3, 32, 32)).kinds["stochastic-depth"] == 11
+
+
+def test_the_documentation_explains_every_kind() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    for kind, meaning in KINDS.items():
+        assert f"| `{kind}` | {meaning} |" in text

@@ -102,7 +102,7 @@ class BlockNetwork(Network):
         stem: what comes before the blocks.
         num_features, head_hidden_size, num_classes, drop_rate: see `Network`.
         image_size: height and width of the images in pixels, where the weights depend on them.
-        mode: see `initialise`.
+        mode: see `initialise`; None leaves the weights as torch makes them.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class BlockNetwork(Network):
         drop_rate: float = 0.0,
         stem: nn.Module | None = None,
         image_size: tuple[int, int] | None = None,
-        mode: Literal["fan_in", "fan_out"] = "fan_in",
+        mode: Literal["fan_in", "fan_out"] | None = "fan_in",
     ) -> None:
         super().__init__(
             num_features=num_features, head_hidden_size=head_hidden_size or num_features, drop_rate=drop_rate
@@ -127,8 +127,9 @@ class BlockNetwork(Network):
         self.blocks = nn.Sequential(*blocks)
         self.neck = nn.Sequential(*neck)
         self.reset_classifier(num_classes)
-        for part in (self.stem, self.blocks, self.neck):
-            initialise(part, mode)
+        if mode is not None:
+            for part in (self.stem, self.blocks, self.neck):
+                initialise(part, mode)
 
     def group_matcher(self, coarse: bool = False) -> GroupMatcher:
         """How timm groups the weights: the stem, each block (each part of it unless coarse), neck and classifier."""

@@ -123,7 +123,8 @@ def train_step(
     total, targets, weights = weights.sum().clamp(min=1e-12), targets[mine], weights[mine]
     learner.optimiser.zero_grad(set_to_none=True)
     loss = torch.zeros((), device=device)
-    parts = torch.arange(len(inputs)).tensor_split(min(config.optim.accumulate, max(1, len(inputs))))
+    # As many parts in every process, because batch norms meet in each.
+    parts = torch.arange(len(inputs)).tensor_split(max(1, min(config.optim.accumulate, count // team.size)))
     for number, part in enumerate(parts):
         rows = slice(int(part[0]), int(part[-1]) + 1) if len(part) else slice(0, 0)
         with exchanging(learner.model, last=number == len(parts) - 1):

@@ -63,10 +63,9 @@ class Call:
         """Shape of the first result."""
         return tuple(self.results[0].shape)
 
-    def source(self, name: str | None = None) -> Dependence:
-        """What the named argument (else the first that reads of the image) reads. It must read something."""
-        candidates = self.operands if name is None else [self[name]]
-        found = next((known for known in map(self.known, candidates) if known is not None), None)
+    def source(self) -> Dependence:
+        """What the first operand that reads of the image reads; there is one, or the op would not be looked at."""
+        found = next((known for known in map(self.known, self.operands) if known is not None), None)
         assert found is not None, f"{self.name} reads nothing of the image"
         return found
 

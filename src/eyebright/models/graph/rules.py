@@ -179,6 +179,21 @@ def _cropped(source: Dependence, place: int, start: int, length: int, step: int 
     return source.with_dim(place, _row(dim, length))
 
 
+@rule("index", "index_select")
+def _index(call: Call) -> Result:
+    """Chosen channels, or other indices that are no positions, along one dimension."""
+    source = call.known(call["self"])
+    if source is None:  # a table looked up at places that the image decides
+        return mixed(call, call.results[0])
+    indices = (
+        [None] * (call["dim"] % len(source.dims)) + [call["index"]] if "dim" in call.arguments else call["indices"]
+    )
+    chosen = [place for place, index in enumerate(indices) if index is not None]
+    if len(chosen) != 1 or indices[chosen[0]].dim() != 1 or positions(source.dims[chosen[0]]):
+        return mixed(call, call.results[0])
+    return source.with_dim(chosen[0], (Plain(call.shape[chosen[0]]),))
+
+
 def _row(dim: Dim, length: int) -> Dim:
     """Part of a dimension, or a dimension with more beside it: which position is where is no longer known."""
     grid = positions(dim)
