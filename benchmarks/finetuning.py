@@ -32,8 +32,8 @@ def main() -> None:
 
     from eyebright.allocator import keep_freed_memory
     from eyebright.data.sources import open_source
-    from eyebright.jobs.prepare import data_facts, pack, pixel_set, scan
     from eyebright.jobs.assemble import assemble_config
+    from eyebright.jobs.prepare import data_facts, pack, pixel_set, scan
     from eyebright.progress import Silent
     from eyebright.recipes import auto
     from eyebright.recipes.base import Context
