@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -410,3 +411,17 @@ def test_a_network_that_cannot_recompute_is_refused_in_words(tmp_path: Path) -> 
     config = build_config(CONFIG.model_dump(), {"model": {"gradient_checkpointing": True}})
     with pytest.raises(UsageError, match="compute its activations again"):
         run(without_norms(), tmp_path / "c", steps=2, config=config)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+    networks = []
+    for compiled in (False, True):
+        network = make_network(0.0)
+        settings = {"compute": {"compile": compiled}, "optim": {"optimiser": "sgd", "learning_rate": 0.05}}
+        run(network, tmp_path / str(compiled), steps=5, config=build_config(CONFIG.model_dump(), settings))
+        networks.append(network)
+    for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
