@@ -126,6 +126,12 @@ def test_every_field_is_documented() -> None:
             assert nested or field.description, f"{part.__name__}.{name}"
 
 
+def test_values_that_do_not_go_together_are_named_without_the_rest() -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_config({"data": {"sampling": "balanced"}, "loss": {"class_weights": "balanced"}})
+    assert caught.value.problem.startswith("data.sampling=balanced together with loss.class_weights")
+
+
 def test_off_is_the_word_although_yaml_reads_it_as_false() -> None:
     assert build_config(parse_assignment("data.audit=off")).data.audit == "off"
 

@@ -79,8 +79,10 @@ def _explain(error: ValidationError) -> ConfigError:
         if problem["type"] == "extra_forbidden":
             known = _known_keys(problem["loc"][:-1])
             lines.append(f"unknown key {key!r}{did_you_mean(str(problem['loc'][-1]), known)}")
+        elif isinstance(problem["input"], Mapping):  # several values that do not go together, named by the message
+            lines.append((f"{key}: " if key else "") + problem["msg"].removeprefix("Value error, "))
         else:
-            lines.append(f"{key or 'configuration'}={problem['input']!r}: {problem['msg']}")
+            lines.append(f"{key}={problem['input']!r}: {problem['msg']}")
     return ConfigError(
         "; ".join(lines),
         expected="keys and values of the configuration (see docs/configuration.md)",

@@ -44,9 +44,11 @@ def plan(context: Context) -> Plan:
         f"{name} {'with published weights' if config.model.pretrained else 'from random weights'} at "
         f"{preprocess.size} px: the images' shorter side is {facts.side} px in the median"
     ]
+    # With its weights, so that missing ones are noticed before images are prepared.
     network = create_network(
-        name, classes=facts.classes, channels=preprocess.channels, pretrained=False, dropout=config.model.dropout,
-        drop_path=config.model.drop_path, head=config.model.head, arguments=config.model.arguments,
+        name, classes=facts.classes, channels=preprocess.channels, pretrained=config.model.pretrained,
+        dropout=config.model.dropout, drop_path=config.model.drop_path, head=config.model.head,
+        arguments=config.model.arguments,
     )  # fmt: skip
     if config.requirements != type(config.requirements)():
         require(network, name, config.requirements, (preprocess.channels, preprocess.size, preprocess.size))
