@@ -83,7 +83,7 @@ def test_a_log_has_plain_lines_with_the_figures(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "train · epoch 1/2: 1/4 steps, about 0 s left, loss 0.412, accuracy 87.5 %",
+        "train · epoch 1/2: 1/4 steps, loss 0.412, accuracy 87.5 %",
         "train epoch 1/2: loss 0.4",
         "warning: slow",
     ]

@@ -105,6 +105,16 @@ def test_steps_move_the_bar_and_a_budget_may_change_its_length(clock: Clock) -> 
     assert listener.heads == ["train · epoch 1/4", "train · epoch 1/3"]
 
 
+def test_the_bar_of_a_resumed_stage_begins_where_it_was(clock: Clock) -> None:
+    listener = Listener()
+    telling = Reporter(record=lambda line: None, progress=listener, task=listener)
+    state = LoopState(stage="train", step=30, total_steps=40, steps_per_epoch=10)
+    for _ in range(2):
+        step(state)
+        telling.on_step_end(state)
+    assert (listener.done, listener.total) == (32, 40)
+
+
 def test_the_device_is_asked_for_figures_at_most_twice_a_second(clock: Clock) -> None:
     listener = Listener()
     telling = Reporter(record=lambda line: None, progress=listener, task=listener)

@@ -123,19 +123,24 @@ class _LineTask:
         self._unit = unit
         self._done = 0
         self._figures: Mapping[str, str] = {}
-        self._began = self._told = time.monotonic()
+        self._told = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the first units came, and how many
         self._lock = threading.Lock()
 
     def advance(self, units: int = 1) -> None:
         with self._lock:
             self._done += units
             now = time.monotonic()
+            if self._first is None:
+                self._first = (now, units)  # resumed work begins with all that was done before
+            began, before = self._first
             if now - self._told < LINE_SECONDS or self._done >= self._total:
                 return
             self._told = now
-            left = (now - self._began) / self._done * (self._total - self._done)
+            since = self._done - before
+            left = f", about {(now - began) / since * (self._total - self._done):.0f} s left" if since else ""
         figures = "".join(f", {name} {value}" for name, value in self._figures.items())
-        _say(f"{self._description}: {self._done}/{self._total} {self._unit}, about {left:.0f} s left{figures}")
+        _say(f"{self._description}: {self._done}/{self._total} {self._unit}{left}{figures}")
 
     def describe(self, text: str) -> None:
         self._description = text

@@ -27,6 +27,7 @@ class Reporter(BaseHook):
         self._progress = progress
         self._task = task
         self._total = 0
+        self._done = 0
         self._told = -float("inf")
         self._since: tuple[float, int] | None = None  # time and images from which the speed is measured
 
@@ -35,7 +36,8 @@ class Reporter(BaseHook):
         if state.total_steps != self._total:
             self._total = state.total_steps
             self._task.resize(state.total_steps)
-        self._task.advance()
+        self._task.advance(state.step - self._done)  # a resumed stage begins where it was
+        self._done = state.step
         now = time.monotonic()
         if now - self._told < LIVE_SECONDS:
             return
