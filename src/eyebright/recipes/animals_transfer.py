@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from eyebright.config import SplitShares
 from eyebright.recipes import staged
-from eyebright.recipes.base import Published, Recipe
+from eyebright.recipes.base import Measured, Published, Recipe
 from eyebright.recipes.plain import OF_THE_WEIGHTS, over_plain
 from eyebright.recipes.registry import SUMMARIES
 
@@ -43,6 +43,22 @@ RECIPE = Recipe(
         Published(figure="accuracy in `evaluate`", value="27 %", where="Animals-10, 5,232 images"),
         Published(
             figure="accuracy in its classification report", value="15 %", where="the same 5,232 images; chance is 10 %"
+        ),
+    ),
+    measured=(
+        Measured(
+            data="flowers",
+            figure="test accuracy",
+            value="0.771 (0.728 to 0.809)",
+            machine="2 CPU cores",
+            command="eyebright train ../shared/data/flowers --recipe animals-transfer --model tf_efficientnet_lite0",
+        ),
+        Measured(
+            data="trashnet",
+            figure="test accuracy",
+            value="0.889 (0.844 to 0.923)",
+            machine="2 CPU cores",
+            command="eyebright train ../shared/data/trashnet --recipe animals-transfer --model tf_efficientnet_lite0",
         ),
     ),
     choices=(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from eyebright.config import SplitShares
 from eyebright.recipes import staged
-from eyebright.recipes.base import Published, Recipe
+from eyebright.recipes.base import Measured, Published, Recipe
 from eyebright.recipes.plain import over_plain
 from eyebright.recipes.registry import SUMMARIES
 
@@ -73,6 +73,15 @@ RECIPE = Recipe(
         Published(figure="validation accuracy", value="85.21 % at epoch 42", where="CIFAR-10"),
         Published(figure="duration", value="about 45 minutes", where="its own machine"),
         Published(figure="parameters", value="fewer than 200,000", where="the requirement; 181,942 by the description"),
+    ),
+    measured=(
+        Measured(
+            data="CIFAR-10",
+            figure="test accuracy after 3 epochs",
+            value="0.564 (0.554 to 0.574)",
+            machine="2 CPU cores",
+            command="eyebright train ../shared/data/cifar10 --recipe cifar10net-v2 --epochs 3",
+        ),
     ),
     choices=(
         "CIFAR-10 has no validation split, and the source does not say which images it stops by. Here the target is "

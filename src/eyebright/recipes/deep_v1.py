@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from eyebright.config import SplitShares
 from eyebright.recipes import staged
-from eyebright.recipes.base import Recipe
+from eyebright.recipes.base import Measured, Recipe
 from eyebright.recipes.plain import IMAGENET, over_plain
 from eyebright.recipes.registry import SUMMARIES
 
@@ -43,6 +43,22 @@ RECIPE = Recipe(
     ),
     plan=staged.plan,
     fit=staged.fit,
+    measured=(
+        Measured(
+            data="flowers",
+            figure="test accuracy, stopped early after 10 epochs",
+            value="0.638 (0.598 to 0.675)",
+            machine="2 CPU cores",
+            command="eyebright train ../shared/data/flowers --recipe deep-v1 --epochs 12",
+        ),
+        Measured(
+            data="trashnet",
+            figure="test accuracy, stopped by hand in epoch 15",
+            value="0.694 (0.645 to 0.739)",
+            machine="2 CPU cores",
+            command="eyebright train ../shared/data/trashnet --recipe deep-v1",
+        ),
+    ),
     choices=(
         "The source names its settings but not all their values. Chosen here: weight decay 1e-4 on all weights, as "
         "torch's Adam applies it; a tenth of the rate every 10 epochs; min delta 0.001.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from eyebright.config import SplitShares
 from eyebright.recipes import staged
-from eyebright.recipes.base import Published, Recipe
+from eyebright.recipes.base import Measured, Published, Recipe
 from eyebright.recipes.plain import UNIT_RANGE, over_plain
 from eyebright.recipes.registry import SUMMARIES
 
@@ -39,6 +39,15 @@ RECIPE = Recipe(
     plan=staged.plan,
     fit=staged.fit,
     published=(Published(figure="test accuracy", value="about 88 %", where="Fashion-MNIST"),),
+    measured=(
+        Measured(
+            data="Fashion-MNIST",
+            figure="test accuracy",
+            value="0.886 (0.879 to 0.892)",
+            machine="2 CPU cores",
+            command="eyebright train fashion-mnist --recipe fashion-ann",
+        ),
+    ),
     choices=CHOICES,
     variants={"colour images": "--set image.channels=3", "kept by validation loss": "--set stop.keep=val_loss"},
 )
