@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eyebright.cli.shell import HELP_OPTIONS, print_json, verb_with_actions
+from eyebright.cli.shell import HELP_OPTIONS, json_before_action, print_json, verb_with_actions
 
 if TYPE_CHECKING:
     from eyebright.data.sources.catalogue import CatalogueEntry
@@ -36,11 +36,7 @@ def datasets(context: typer.Context, json_: Json = False) -> None:
     if context.invoked_subcommand is None:
         list_(json_)
     elif json_:
-        from eyebright.errors import UsageError
-
-        raise UsageError(
-            "--json stands before the action", expected=f"eyebright datasets {context.invoked_subcommand} ... --json"
-        )
+        raise json_before_action("datasets", context.invoked_subcommand)
 
 
 @command.command(name="list", context_settings=HELP_OPTIONS)

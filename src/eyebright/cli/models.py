@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eyebright.cli.shell import HELP_OPTIONS, print_json, progress_on_screen, verb_with_actions
+from eyebright.cli.shell import HELP_OPTIONS, json_before_action, print_json, progress_on_screen, verb_with_actions
 from eyebright.models.kind_names import KINDS
 
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ def models(context: typer.Context, json_: Json = False) -> None:
     if context.invoked_subcommand is None:
         _print_names(None, json_)
     elif json_:
-        from eyebright.errors import UsageError
-
-        raise UsageError(
-            "--json stands before the action", expected=f"eyebright models {context.invoked_subcommand} ... --json"
-        )
+        raise json_before_action("models", context.invoked_subcommand)
 
 
 @command.command(name="list", context_settings=HELP_OPTIONS)

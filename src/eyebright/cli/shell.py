@@ -31,6 +31,11 @@ def verb_with_actions(verb: str) -> typer.Typer:
     )
 
 
+def json_before_action(verb: str, action: str) -> UsageError:
+    """The error for `eyebright VERB --json ACTION`: the option belongs to the action."""
+    return UsageError("--json stands before the action", expected=f"eyebright {verb} {action} ... --json")
+
+
 def run_verb(verb: str, command: Callable[..., None] | typer.Typer, arguments: list[str]) -> int:
     """Parse the arguments of a verb, run it, and return its exit code."""
     if isinstance(command, typer.Typer):
