@@ -49,11 +49,12 @@ from eyebright.bundle import (
 from eyebright.config import TrainConfig
 from eyebright.data.arrays import FlatImages, as_images, divide, each_row, identify, look_grey, stack_pixels
 from eyebright.data.batches import PixelSet
+from eyebright.decisions.calibration import softmax
 from eyebright.decode import ImageInput
 from eyebright.errors import DataError, UsageError
 from eyebright.evaluation.calibrate import fit_temperature
 from eyebright.evaluation.metrics import evaluate
-from eyebright.evaluation.predictions import make_predictions, softmax
+from eyebright.evaluation.predictions import make_predictions
 from eyebright.export.onnx import export_onnx, with_temperature
 from eyebright.jobs.assemble import assemble_config
 from eyebright.jobs.card import model_card

@@ -54,7 +54,7 @@ def test_written_table_reads_back_equal(tmp_path: Path) -> None:
     back = Predictions.read(tmp_path / "predictions.parquet")
     assert back.table.schema.equals(PREDICTIONS_SCHEMA)
     assert back.table.equals(predictions.table)
-    assert (back.classes, back.temperature) == (CLASSES, 1.7)
+    assert (back.classes, back.calibration.temperature) == (CLASSES, 1.7)
 
 
 def test_select_and_labels() -> None:

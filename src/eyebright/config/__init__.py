@@ -4,6 +4,7 @@ A recipe gives the defaults; a YAML file, `--set key=value` and the command's ow
 later ones winning. Unknown keys are refused with the nearest known one.
 """
 
+from eyebright.config.decisions import DecisionsConfig
 from eyebright.config.images import AugmentConfig, DataConfig, ImageConfig, SplitShares
 from eyebright.config.learning import (
     ComputeConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "AugmentConfig",
     "ComputeConfig",
     "DataConfig",
+    "DecisionsConfig",
     "DistilConfig",
     "HeadConfig",
     "ImageConfig",

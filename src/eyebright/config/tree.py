@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from eyebright.config.decisions import DecisionsConfig
 from eyebright.config.images import AugmentConfig, DataConfig, ImageConfig
 from eyebright.config.learning import (
     ComputeConfig,
@@ -54,6 +55,7 @@ class TrainConfig(Part):
     stop: StopConfig = StopConfig()
     augment: AugmentConfig = AugmentConfig()
     distil: DistilConfig = DistilConfig()
+    decisions: DecisionsConfig = DecisionsConfig()
     compute: ComputeConfig = ComputeConfig()
     log: LogConfig = LogConfig()
 

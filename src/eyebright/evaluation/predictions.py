@@ -1,7 +1,7 @@
 """The predictions table: what the classifier said about every image, one row an image, matched by content id.
 
 Every metric, figure and comparison is computed from this table and from nothing else. Logits are stored as the
-network gave them; probabilities have the calibration temperature applied.
+network gave them; probabilities are calibrated.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eyebright.atomic import replacing_file
+from eyebright.decisions.calibration import Calibration
 from eyebright.errors import CorruptBundleError, DataError, ForeignBundleError, NewerBundleError, did_you_mean
 
-PREDICTIONS_VERSION = 1
+PREDICTIONS_VERSION = 2
 PREDICTIONS_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -43,13 +44,6 @@ UNLABELLED = -1
 _METADATA_KEY = b"eyebright.predictions"
 
 
-def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> npt.NDArray[np.float64]:
-    """Probabilities (N, K) float64 of logits (N, K) divided by a temperature; finite for any finite logits."""
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float64)
-
-
 @dataclasses.dataclass(frozen=True)
 class Predictions:
     """Predictions for N images over K classes.
@@ -57,19 +51,21 @@ class Predictions:
     Attributes:
         table: the rows, with PREDICTIONS_SCHEMA.
         classes: the K class names in index order.
-        temperature: what the logits were divided by to give the probabilities.
+        calibration: how the logits became the probabilities.
     """
 
     table: pa.Table
     classes: tuple[str, ...]
-    temperature: float = 1.0
+    calibration: Calibration = dataclasses.field(default_factory=lambda: Calibration(method="none"))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the table as Parquet, whole or not at all; classes and temperature travel in its metadata."""
-        facts = {"version": PREDICTIONS_VERSION, "classes": self.classes, "temperature": self.temperature}
+        """Write the table as Parquet, whole or not at all; classes and calibration travel in its metadata."""
+        facts = {
+            "version": PREDICTIONS_VERSION, "classes": self.classes, "calibration": self.calibration.as_dict()
+        }  # fmt: skip
         table = self.table.replace_schema_metadata({_METADATA_KEY: json.dumps(facts)})
         with replacing_file(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
@@ -109,7 +105,11 @@ class Predictions:
         for name in SUPERCLASS_COLUMNS:  # older tables have none
             if name not in table.schema.names:
                 table = table.append_column(PREDICTIONS_SCHEMA.field(name), pa.nulls(table.num_rows, pa.string()))
-        return cls(table.replace_schema_metadata(None), tuple(facts["classes"]), float(facts["temperature"]))
+        if "temperature" in facts:  # older tables have nothing else
+            calibration = Calibration(temperature=float(facts["temperature"]))
+        else:
+            calibration = Calibration.from_dict(facts["calibration"])
+        return cls(table.replace_schema_metadata(None), tuple(facts["classes"]), calibration)
 
     def select(self, split: str) -> Predictions:
         """The rows of one split, in the same order."""
@@ -135,8 +135,9 @@ class Predictions:
         return np.asarray(found, dtype=np.int64)
 
     def predicted_index(self) -> npt.NDArray[np.int64]:
-        """Index of the predicted class for each row, int64 (N,): the largest logit, the first of equal ones."""
-        return np.asarray(self.logits().argmax(axis=1), dtype=np.int64)
+        """Index of the predicted class for each row, int64 (N,): the most probable one, the first of equal ones."""
+        position = {name: index for index, name in enumerate(self.classes)}
+        return np.asarray([position[str(name)] for name in self.column("predicted")], dtype=np.int64)
 
     def logits(self) -> npt.NDArray[np.float64]:
         """Logits as the network gave them, float64 (N, K)."""
@@ -188,7 +189,7 @@ def make_predictions(
     labels: Sequence[str | None],
     splits: Sequence[str | None],
     logits: npt.ArrayLike,
-    temperature: float,
+    calibration: Calibration | float,
     classes: Sequence[str],
     superclasses: Mapping[str, str] | None = None,
 ) -> Predictions:
@@ -197,7 +198,7 @@ def make_predictions(
     Args:
         ids, sources, labels, splits: N values each; a label is None where it is not known.
         logits: (N, K), finite.
-        temperature: above zero; the logits are divided by it before the softmax.
+        calibration: how logits become probabilities; a number is a temperature.
         classes: K names in index order.
         superclasses: the superclass of every class, or nothing where there is one level of classes.
 
@@ -207,6 +208,8 @@ def make_predictions(
     """
     values = np.asarray(logits, dtype=np.float32)
     names = tuple(classes)
+    if not isinstance(calibration, Calibration):
+        calibration = Calibration(temperature=float(calibration))
     lengths = {"ids": len(ids), "sources": len(sources), "labels": len(labels), "splits": len(splits)}
     if values.ndim != 2 or values.shape[1] != len(names) or set(lengths.values()) != {len(values)}:
         received = ", ".join(f"{count} {name}" for name, count in lengths.items())
@@ -227,9 +230,9 @@ def make_predictions(
     if len(set(zip(ids, splits, strict=True))) != len(ids):
         raise DataError("an image occurs twice in one split", expected="one row an image")
     if len(values) == 0:
-        return Predictions(PREDICTIONS_SCHEMA.empty_table(), names, float(temperature))
-    probabilities = softmax(values, temperature)
-    winners = values.argmax(axis=1)
+        return Predictions(PREDICTIONS_SCHEMA.empty_table(), names, calibration)
+    probabilities = calibration.probabilities(values)
+    winners = probabilities.argmax(axis=1)
     above = superclasses or {}
     columns = [
         pa.array(list(ids), pa.string()),
@@ -244,7 +247,7 @@ def make_predictions(
         pa.array([above.get(names[winner]) for winner in winners], pa.string()),
     ]
     table = pa.Table.from_arrays(columns, schema=PREDICTIONS_SCHEMA)
-    return Predictions(table, names, float(temperature))
+    return Predictions(table, names, calibration)
 
 
 def _list_column(values: npt.NDArray[np.float32]) -> pa.ListArray:

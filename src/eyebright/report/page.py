@@ -150,7 +150,7 @@ def sections(content: ReportContent, gallery: Gallery) -> list[Section]:
                     scored.probabilities().max(axis=1),
                     "Accuracy against confidence",
                 ),
-                "temperature": content.predictions.temperature,
+                "temperature": content.predictions.calibration.temperature,
             }),
             Section("mistakes", "Most confident mistakes", "mistakes.html", shared | {
                 "finding": wording.mistakes_finding(scored),
