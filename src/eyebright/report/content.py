@@ -57,6 +57,19 @@ class ReportContent:
         leaks: accuracy on the test images that another split holds too and on the others, where there are such:
             {leaked, clean: {images, accuracy: {value, low, high}}}; empty when there are none.
         slices: accuracy on parts of the test images, {column: {value: {images, accuracy: {value, low, high}}}}.
+        worst_slices: parts of the test images on which the classifier does worse than elsewhere, found by search, worst
+            first; empty when none was found. `evaluation.slice_search` says what a row holds.
+        decisions: what was fitted and measured of calibration, prediction sets, abstention and outliers; as
+            `evaluation.decide.measure_decisions` gives it. Empty for a run that has none.
+        robustness: accuracy under corruptions, as `evaluation.robustness.Robustness.as_dict` gives it; empty when it
+            was not measured.
+        cost: `parameters`, `weights_bytes`, `onnx_bytes`, `latency_ms` {p50, p99, threads}, `images_per_second`; any
+            of them may be absent.
+        explanation: `method`, `layer` and `why` of the overlays; empty without overlays.
+        overlays: gives, for ids of images, the picture with a map of what the classifier looked at laid over it; ids
+            whose image is gone are left out. None when there are none.
+        embedding: a map of the features in two dimensions, as `evaluation.embedding.FeatureMap.as_dict` gives it; empty
+            when there is none.
         config, environment: settings and surroundings; nested mappings are shown as dotted keys.
         thumbnails: gives the picture of an image id; may raise DataError when it is gone.
     """
@@ -84,6 +97,13 @@ class ReportContent:
     ledger: Sequence[Mapping[str, str]] = ()
     leaks: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     slices: Mapping[str, Mapping[str, Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
+    worst_slices: Sequence[Mapping[str, Any]] = ()
+    decisions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    robustness: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cost: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    explanation: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    overlays: Callable[[Sequence[str]], Mapping[str, Image.Image]] | None = None
+    embedding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
