@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from eyebright.evaluation.calibrate import ReliabilityBin, fit_temperature, reliability
+from eyebright.evaluation.estimate import Estimate
 from eyebright.evaluation.intervals import wilson
-from eyebright.evaluation.metrics import ClassMetrics, Estimate, Metrics, evaluate
+from eyebright.evaluation.metrics import ClassMetrics, Metrics, evaluate
 from eyebright.evaluation.predictions import Predictions, make_predictions
 
 __all__ = [

@@ -14,6 +14,7 @@ import numpy as np
 
 from eyebright.errors import DataError
 from eyebright.evaluation.calibrate import ECE_BINS, equal_mass_bins
+from eyebright.evaluation.estimate import BOOTSTRAP, COMBINED, WILSON, Estimate
 from eyebright.evaluation.intervals import (
     Floats,
     Integers,
@@ -24,20 +25,6 @@ from eyebright.evaluation.intervals import (
     wilson,
 )
 from eyebright.evaluation.predictions import Predictions
-
-BOOTSTRAP = "stratified bootstrap"
-WILSON = "Wilson"
-COMBINED = "combined Wilson"
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval and how the interval was found."""
-
-    value: float
-    low: float
-    high: float
-    method: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from eyebright.data.manifest import Manifest
+from eyebright.evaluation.estimate import WILSON, Estimate
 from eyebright.evaluation.intervals import wilson
-from eyebright.evaluation.metrics import WILSON, Estimate
 from eyebright.evaluation.predictions import Predictions
 
 NO_VALUE = "(none)"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import yaml
 
 from eyebright.bundle import BundleRecord
-from eyebright.evaluation.metrics import Estimate, Metrics
+from eyebright.evaluation.estimate import Estimate
+from eyebright.evaluation.metrics import Metrics
 
 
 def model_card(record: BundleRecord, test: Metrics, *, counts: Mapping[str, Mapping[str, int]]) -> str:

@@ -23,7 +23,7 @@ from eyebright.evaluation.predictions import Predictions
 from eyebright.report import DataFacts, ReportContent, write_report
 from eyebright.report.audit_page import audit_section
 from eyebright.report.gallery import Gallery
-from eyebright.report.page import Section
+from eyebright.report.section import Section
 from eyebright.run import Run
 
 SAMPLES_PER_CLASS = 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eyebright.report.content import DataFacts, ReportContent
-from eyebright.report.page import Section, write_report
+from eyebright.report.page import write_report
+from eyebright.report.section import Section
 
 __all__ = ["DataFacts", "ReportContent", "Section", "write_report"]

@@ -21,7 +21,8 @@ from eyebright.report import wording
 from eyebright.report.audit_cards import Card, Shared, make_cards
 from eyebright.report.audit_details import detail_blocks
 from eyebright.report.gallery import Gallery
-from eyebright.report.page import Section, render_page
+from eyebright.report.page import render_page
+from eyebright.report.section import Section
 
 _QUESTIONS: dict[SectionName, str] = {
     "files": "Can every file be read, and is each what its name says?",

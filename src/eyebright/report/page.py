@@ -5,7 +5,6 @@ A later part of Eyebright adds to the page by passing more sections to `write_re
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,13 @@ from markupsafe import Markup, escape
 
 from eyebright.atomic import write_text
 from eyebright.evaluation.calibrate import reliability
-from eyebright.evaluation.metrics import Estimate, Metrics
+from eyebright.evaluation.estimate import Estimate
+from eyebright.evaluation.metrics import Metrics
 from eyebright.report import charts, wording
 from eyebright.report.content import ReportContent
 from eyebright.report.figures import write_figures
 from eyebright.report.gallery import Gallery, chosen_samples, most_confident_mistakes, random_examples
+from eyebright.report.section import Section
 from eyebright.report.training import training_section
 
 _TABLE_CLASSES = 12
@@ -56,23 +57,6 @@ _STATUS_MEANINGS = {
     "conflicting-labels": "the same image under different labels",
     "unlabelled": "no label",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """One section of the page.
-
-    Attributes:
-        anchor: its id in the page.
-        title: its heading and its name in the table of contents.
-        template: a file in `report/templates`.
-        context: what the template may use.
-    """
-
-    anchor: str
-    title: str
-    template: str
-    context: Mapping[str, Any]
 
 
 def write_report(

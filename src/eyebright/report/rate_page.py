@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from eyebright.report.curves import Across, Line, draw_curves
 from eyebright.report.figures import ACCENT, INK, MUTED, calm, new_figure
-from eyebright.report.page import Section, render_page
+from eyebright.report.page import render_page
+from eyebright.report.section import Section
 from eyebright.report.wording import sentence, small_number
 
 _ABOVE_START = 0.3

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from eyebright.evaluation.metrics import Estimate, Metrics
+from eyebright.evaluation.estimate import Estimate
+from eyebright.evaluation.metrics import Metrics
 from eyebright.evaluation.predictions import Predictions
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
