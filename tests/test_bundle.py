@@ -23,6 +23,8 @@ import torch
 import eyebright.models.small  # noqa: F401  (timm must know the network)
 from eyebright.bundle import (
     CARD_FILE,
+    DECISIONS_FILE,
+    FORMAT_VERSION,
     GOLDEN_FILE,
     ONNX_FILE,
     RECORD_FILE,
@@ -38,6 +40,8 @@ from eyebright.bundle import (
 from eyebright.classifier import Classifier, load
 from eyebright.errors import BundleError, CorruptBundleError, ForeignBundleError, NewerBundleError
 from eyebright.models.catalog import restore_network
+
+ALL_FILES = (*REQUIRED_FILES, DECISIONS_FILE)
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def change_record(bundle: Path, **values: Any) -> None:
 
 def reseal(bundle: Path) -> None:
     """Write the hashes anew, as somebody would who alters a bundle on purpose."""
-    change_record(bundle, files={name: sha256_of(bundle / name) for name in REQUIRED_FILES})
+    change_record(bundle, files={name: sha256_of(bundle / name) for name in ALL_FILES})
 
 
 def test_a_bundle_written_again_is_the_same(trained_run: Path, tmp_path: Path) -> None:
@@ -125,8 +129,10 @@ def test_every_missing_file_is_named(name: str, bundle: Path) -> None:
     "values",
     [
         {"classes": ["a"]}, {"classes": ["a", "a", "b"]}, {"classes": [1, 2, 3]}, {"classes": "abc"}, {"classes": None},
-        {"temperature": 0}, {"temperature": -1.0}, {"temperature": "hot"}, {"temperature": float("nan")},
-        {"temperature": float("inf")}, {"files": None}, {"files": []}, {"files": {}}, {"files": {"../x": "0"}},
+        *({"decisions": {"calibration": {"temperature": wrong}}} for wrong in (0, -1.0, "hot", np.nan, np.inf)),
+        {"decisions": {"calibration": {"method": "magic"}}}, {"decisions": []}, {"decisions": None}, {"decisions": {}},
+        {"decisions": {"calibration": {"method": "vector", "scale": [1.0], "bias": [0.0]}}},
+        {"files": None}, {"files": []}, {"files": {}}, {"files": {"../x": "0"}},
         {"architecture_arguments": "none"}, {"preprocess": None}, {"preprocess": {}}, {"preprocess": {"size": 8}},
         {"format_version": 0}, {"format_version": "1"}, {"format_version": None},
         {"superclasses": None}, {"superclasses": []}, {"superclasses": {"angle-0": "a", "angle-1": "b"}},
@@ -156,7 +162,7 @@ def test_json_of_somebody_else_is_foreign(content: str, bundle: Path) -> None:
 
 
 def test_a_later_format_asks_for_an_upgrade(bundle: Path) -> None:
-    change_record(bundle, format_version=2, a_field_of_the_future=1)
+    change_record(bundle, format_version=FORMAT_VERSION + 1, a_field_of_the_future=1)
     with pytest.raises(NewerBundleError, match="pip install --upgrade eyebright"):
         read_bundle(bundle)
 
@@ -275,12 +281,12 @@ def test_the_graph_alone_tells_its_classes_and_its_preprocessing(bundle: Path) -
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["classes"]) == list(record.classes)
     assert json.loads(told["preprocess"]) == json.loads(json.dumps(record.preprocess.as_dict()))
-    assert float(told["temperature"]) == record.temperature
+    assert json.loads(told["calibration"]) == record.decisions.calibration.as_dict()
     assert told["name"] == record.name
     (pixels,) = session.get_inputs()
     side, channels = record.preprocess.size, record.preprocess.channels
     assert (pixels.name, pixels.type, pixels.shape[1:]) == ("pixels", "tensor(uint8)", [side, side, channels])
-    assert [output.name for output in session.get_outputs()] == ["probabilities", "logits"]
+    assert [output.name for output in session.get_outputs()] == ["probabilities", "logits", "features"]
     assert {opset.domain for opset in graph.opset_import} <= {"", "ai.onnx"}
 
 

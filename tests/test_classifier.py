@@ -138,7 +138,11 @@ def test_the_superclass_is_that_of_the_label_and_sums_its_classes(trained_run: P
         assert prediction.superclass_probability == pytest.approx(sum(members), abs=1e-6)
         assert prediction.probability <= prediction.superclass_probability <= 1
     # Two classes that weigh more together do not outvote the likeliest one: label and superclass never contradict.
-    assert nested.superclass(np.array([0.3, 0.4, 0.3], dtype=np.float32)) == ("upright", pytest.approx(0.4))
+    logits = np.log(np.array([[0.3, 0.4, 0.3]], dtype=np.float32))
+    decided = nested.decide(np.exp(logits), logits, None)
+    assert decided.best.tolist() == [1]
+    said = nested._prediction(decided, 0)
+    assert (said.label, said.superclass, said.superclass_probability) == ("angle-1", "upright", pytest.approx(0.4))
 
 
 def test_many_threads_get_the_answers_of_one(classifier: Classifier, paths: list[Path]) -> None:
@@ -150,7 +154,7 @@ def test_many_threads_get_the_answers_of_one(classifier: Classifier, paths: list
 
 def test_logits_and_temperature_give_the_probabilities(classifier: Classifier, paths: list[Path]) -> None:
     probabilities, logits = classifier.run_pixels(classifier.pixels(paths))
-    scaled = np.exp(logits.astype(np.float64) / classifier.record.temperature)
+    scaled = np.exp(logits.astype(np.float64) / classifier.record.decisions.calibration.temperature)
     np.testing.assert_allclose(probabilities, scaled / scaled.sum(1, keepdims=True), atol=1e-5)
 
 

@@ -3,8 +3,10 @@
     bundle.json         what it is (`BundleRecord`) and the SHA-256 of every other file
     model.safetensors   the weights
     config.json         the same network as timm describes it (`timm.create_model("local-dir:...")` reads it)
-    model.onnx          uint8 (N, H, W, C) pixels to calibrated probabilities (N, K) and logits (N, K)
-    golden.npz          a few images as bytes and as pixels, and the probabilities that they must give
+    model.onnx          uint8 (N, H, W, C) pixels to calibrated probabilities (N, K), logits (N, K) and, where the
+                        network has such, features (N, F)
+    decisions.npz       arrays of the outlier score, where there is one
+    golden.npz          a few images as bytes and as pixels, and what must be said of them
     README.md           the model card
 
 Reading needs no torch and executes nothing. Hashes are checked whenever a bundle is opened.
@@ -15,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eyebright.atomic import replacing_folder, write_json
+from eyebright.decisions import Calibration, Decisions
 from eyebright.errors import (
     BundleError,
     ConfigError,
@@ -35,12 +37,13 @@ from eyebright.errors import (
 from eyebright.preprocess import Preprocess
 
 FORMAT_NAME = "eyebright-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RECORD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
 TIMM_CONFIG_FILE = "config.json"
 ONNX_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
+DECISIONS_FILE = "decisions.npz"
 CARD_FILE = "README.md"
 REQUIRED_FILES = (WEIGHTS_FILE, TIMM_CONFIG_FILE, ONNX_FILE, GOLDEN_FILE, CARD_FILE)
 
@@ -55,14 +58,12 @@ class BundleRecord:
         architecture_arguments: keyword arguments for `timm.create_model` beside the number of classes.
         classes: class names in the order of the network's outputs.
         preprocess: how images become input.
-        temperature: logits are divided by it before the softmax; fitted on the validation split.
+        decisions: how the network's output becomes answers; fitted on the validation split.
         data_fingerprint: fingerprint of the manifest that the classifier was trained on.
         metrics: metrics of the test split with their intervals.
         licence: licence of the weights that training began from.
         versions: versions of the libraries that made the bundle.
         created: time of writing, ISO 8601, UTC.
-        conformal: thresholds of prediction sets, when calibrated.
-        out_of_distribution: reference of the out-of-distribution score, when fitted.
         superclasses: the class above every class; empty when the data has one level of classes.
         files: SHA-256 of every other file of the bundle; filled while writing.
         format, format_version: what kind of record this is.
@@ -73,14 +74,12 @@ class BundleRecord:
     architecture_arguments: dict[str, Any]
     classes: tuple[str, ...]
     preprocess: Preprocess
-    temperature: float
+    decisions: Decisions
     data_fingerprint: str
     metrics: dict[str, Any]
     licence: str
     versions: dict[str, str]
     created: str
-    conformal: dict[str, Any] | None = None
-    out_of_distribution: dict[str, Any] | None = None
     superclasses: dict[str, str] = dataclasses.field(default_factory=dict)
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     format: str = FORMAT_NAME
@@ -89,7 +88,15 @@ class BundleRecord:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**values, "classes": list(self.classes), "preprocess": self.preprocess.as_dict()}
+        return {
+            **values,
+            "classes": list(self.classes),
+            "preprocess": self.preprocess.as_dict(),
+            "decisions": self.decisions.as_dict(),
+        }
+
+
+_CONCLUDED = ("sets", "outlier_scores")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,12 +108,16 @@ class GoldenSamples:
         images: the image files as bytes; None where the source has arrays instead of files or the file is large.
         pixels: uint8 (K, size, size, channels), what `Preprocess.pixels` gave for them.
         probabilities: float32 (K, classes), calibrated.
+        sets: bool (K, classes), the prediction sets; None without such.
+        outlier_scores: float32 (K,), of the score in use; None without one.
     """
 
     ids: tuple[str, ...]
     images: tuple[bytes | None, ...]
     pixels: npt.NDArray[np.uint8]
     probabilities: npt.NDArray[np.float32]
+    sets: npt.NDArray[np.bool_] | None = None
+    outlier_scores: npt.NDArray[np.float32] | None = None
 
     def write(self, path: Path) -> None:
         """Write to an .npz file without pickles."""
@@ -115,6 +126,7 @@ class GoldenSamples:
             "pixels": self.pixels,
             "probabilities": self.probabilities.astype(np.float32),
         }
+        arrays |= {name: value for name in _CONCLUDED if (value := getattr(self, name)) is not None}
         for index, image in enumerate(self.images):
             if image is not None:
                 arrays[f"image_{index}"] = np.frombuffer(image, dtype=np.uint8)
@@ -135,7 +147,10 @@ class GoldenSamples:
                     arrays[f"image_{index}"].tobytes() if f"image_{index}" in arrays else None
                     for index in range(len(ids))
                 )
-                return cls(ids=ids, images=images, pixels=arrays["pixels"], probabilities=arrays["probabilities"])
+                concluded = {name: arrays[name] for name in _CONCLUDED if name in arrays}
+                return cls(
+                    ids=ids, images=images, pixels=arrays["pixels"], probabilities=arrays["probabilities"], **concluded
+                )
         except Exception as error:  # a damaged archive raises what zipfile, zlib, struct or NumPy happen to
             raise CorruptBundleError(
                 f"{path} cannot be read: {error}", expected="an .npz archive of golden samples", remedy=_COPY_AGAIN
@@ -180,13 +195,17 @@ def write_bundle(
     Args:
         folder: where it goes; a former bundle there is replaced in one step.
         record: what it is; `files` in it is filled here.
-        files: content of every file but `bundle.json` and `golden.npz`.
+        files: content of every file but `bundle.json`, `golden.npz` and `decisions.npz`.
         golden: the golden samples.
     """
     with replacing_folder(folder) as temporary:
         for name, content in files.items():
             (temporary / name).write_bytes(content)
         golden.write(temporary / GOLDEN_FILE)
+        arrays = record.decisions.arrays()
+        if arrays:
+            with (temporary / DECISIONS_FILE).open("wb") as handle:
+                np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
         missing = [name for name in REQUIRED_FILES if not (temporary / name).is_file()]
         assert not missing, f"a bundle needs {missing}"
         hashes = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
@@ -271,26 +290,38 @@ def _read_record(path: Path) -> BundleRecord:
         fields = {key: value for key, value in values.items() if key in known}
         fields["classes"] = tuple(_strings(fields["classes"]))
         fields["preprocess"] = Preprocess.from_dict(fields["preprocess"])
-        fields["temperature"] = float(fields["temperature"])
+        fields["decisions"] = _read_decisions(values, path.parent)
         _check_superclasses(fields.get("superclasses", {}), fields["classes"])
         record = BundleRecord(**fields)
         if not isinstance(record.files, dict) or not isinstance(record.architecture_arguments, dict):
             raise TypeError("files and architecture_arguments are not JSON objects")
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise CorruptBundleError(
             f"{path} lacks or misstates a field: {error}", expected="every field of a record", remedy=_COPY_AGAIN
         ) from error
-    if (
-        len(set(record.classes)) != len(record.classes)
-        or len(record.classes) < 2
-        or not 0 < record.temperature < math.inf
-    ):
+    if len(set(record.classes)) != len(record.classes) or len(record.classes) < 2:
         raise CorruptBundleError(
-            f"{path} has the classes {list(record.classes)!r} and the temperature {record.temperature!r}",
-            expected="two or more different class names and a temperature above zero",
+            f"{path} has the classes {list(record.classes)!r}",
+            expected="two or more different class names",
             remedy=_COPY_AGAIN,
         )
     return record
+
+
+def _read_decisions(values: Mapping[str, Any], folder: Path) -> Decisions:
+    if values["format_version"] == 1:  # which knew a temperature and nothing else
+        return Decisions(calibration=Calibration(temperature=float(values["temperature"])))
+    arrays = {}
+    if DECISIONS_FILE in values["files"]:
+        file = folder / DECISIONS_FILE
+        try:
+            with file.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        except Exception as error:  # a damaged archive raises what zipfile, zlib, struct or NumPy happen to
+            raise CorruptBundleError(f"{file} cannot be read: {error}", expected=_WHOLE, remedy=_COPY_AGAIN) from error
+    decisions = Decisions.from_dict(values["decisions"], arrays)
+    decisions.check(len(values["classes"]))
+    return decisions
 
 
 def _check_superclasses(values: Any, classes: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ import onnxruntime
 from PIL import Image
 
 from eyebright.bundle import ONNX_FILE, Bundle, BundleRecord, read_bundle
+from eyebright.decisions import Decided
+from eyebright.decisions.record import sibling_classes
 from eyebright.decode import ImageInput, UndecodableImage, read_image_file
 from eyebright.errors import CorruptBundleError, DataError
 from eyebright.identity import content_id
@@ -38,6 +40,13 @@ class Prediction:
         id: content id, to match predictions with images by; None for a Pillow image, which has no bytes of its own.
         superclass: the class above `label`; None for a classifier with one level of classes.
         superclass_probability: the probabilities of all classes of that superclass together.
+        prediction_set: classes that the image may belong to, most probable first; the true one is among them at the
+            rate that `record.decisions.sets` promises. None for a bundle without prediction sets.
+        answer: what may be said at the error rate that `record.decisions.selection` promises: the class, else its
+            superclass, else None.
+        answer_level: `class`, `superclass` or `none`; None for a bundle that promises no error rate.
+        outlier: the image is unlike those that the classifier learnt from; None for a bundle without such a score.
+        outlier_scores: how unlike, by the name of the score; the larger, the stranger.
     """
 
     label: str
@@ -47,6 +56,11 @@ class Prediction:
     id: str | None = None
     superclass: str | None = None
     superclass_probability: float | None = None
+    prediction_set: tuple[str, ...] | None = None
+    answer: str | None = None
+    answer_level: Literal["class", "superclass", "none"] | None = None
+    outlier: bool | None = None
+    outlier_scores: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The most probable classes with their probabilities, best first."""
@@ -73,12 +87,8 @@ class Classifier:
         except Exception as error:  # ONNX Runtime raises its own family, without a common public base
             raise CorruptBundleError(f"{bundle.file(ONNX_FILE)} is not a graph that runs here: {error}") from error
         self._workers = min(8, os.cpu_count() or 1)
-        above = bundle.record.superclasses
-        names = bundle.record.classes
-        # For every class, the indices of the classes that share its superclass.
-        self._siblings = [
-            [row for row, other in enumerate(names) if above[other] == above[name]] for name in names if above
-        ]
+        self._has_features = "features" in [output.name for output in self._session.get_outputs()]
+        self._siblings = sibling_classes(bundle.record.classes, bundle.record.superclasses)
 
     @property
     def record(self) -> BundleRecord:
@@ -117,9 +127,10 @@ class Classifier:
         """Predictions one after another, holding no more than two batches in memory."""
         for batch in _batches(images, batch_size):
             looked = self._in_threads(self._look, batch)
-            probabilities = self.probabilities_of_pixels(np.stack([pixels for _, pixels in looked]))
-            for image, (name, _), row in zip(batch, looked, probabilities, strict=True):
-                yield self._prediction(row, image, name)
+            found = self.predict_pixels(np.stack([pixels for _, pixels in looked]))
+            for image, (name, _), prediction in zip(batch, looked, found, strict=True):
+                source = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
+                yield dataclasses.replace(prediction, source=source, id=name)
 
     def predict_proba(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Calibrated probabilities, float32 (N, classes), columns in the order of `classes`."""
@@ -157,38 +168,76 @@ class Classifier:
 
     def run_pixels(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Calibrated probabilities and uncalibrated logits, both float32 (N, classes)."""
+        probabilities, logits, _ = self.run_pixels_all(pixels)
+        return probabilities, logits
+
+    def run_pixels_all(
+        self, pixels: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Calibrated probabilities (N, classes), logits (N, classes) and features (N, F), all float32.
+
+        The features are None for a network that has none, and for bundles of former versions.
+
+        Raises:
+            DataError: the pixels have another type or shape than the network takes.
+        """
         preprocess = self.record.preprocess
         shape = (preprocess.size, preprocess.size, preprocess.channels)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != shape:
             raise DataError(
                 f"pixels are {pixels.dtype} {pixels.shape}", expected=f"uint8 (N, {', '.join(map(str, shape))})"
             )
-        probabilities, logits = self._session.run(["probabilities", "logits"], {"pixels": pixels})
-        return probabilities, logits
+        names = ["probabilities", "logits", *(["features"] if self._has_features else [])]
+        probabilities, logits, *features = self._session.run(names, {"pixels": pixels})
+        return probabilities, logits, features[0] if features else None
 
-    def superclass(self, row: npt.NDArray[np.float32]) -> tuple[str | None, float | None]:
-        """The superclass of the most probable class, and the probability of all its classes together.
+    def predict_pixels(self, pixels: npt.NDArray[np.uint8]) -> list[Prediction]:
+        """Predictions of pixels as `pixels` gives them, in the same order, without source and id."""
+        decided = self.decide(*self.run_pixels_all(pixels))
+        return [self._prediction(decided, row) for row in range(len(pixels))]
 
-        It is never another superclass than that of the predicted class, even where several less probable classes of
-        another one weigh more together: an answer must not contradict itself.
+    def decide(
+        self,
+        probabilities: npt.NDArray[np.float32],
+        logits: npt.NDArray[np.float32],
+        features: npt.NDArray[np.float32] | None,
+    ) -> Decided:
+        """What is concluded from what `run_pixels_all` gave."""
+        return self.record.decisions.decide(probabilities, logits, features, siblings=self._siblings)
 
-        Args:
-            row: probabilities of one image, (classes,).
-        """
-        if not self._siblings:
-            return None, None
-        best = int(row.argmax())
-        return self.record.superclasses[self.classes[best]], min(1.0, float(row[self._siblings[best]].sum()))
-
-    def _prediction(self, row: npt.NDArray[np.float32], image: Any, name: str | None) -> Prediction:
-        best = int(row.argmax())
-        source = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
-        probabilities = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
-        above, above_probability = self.superclass(row)
+    def _prediction(self, decided: Decided, row: int) -> Prediction:
+        names, best = self.classes, int(decided.best[row])
+        probabilities = decided.probabilities[row]
+        superclass = superclass_probability = None
+        if self._siblings is not None:
+            # Never another superclass than that of the predicted class, even where several less probable classes of
+            # another one weigh more together: an answer must not contradict itself.
+            superclass = self.record.superclasses[names[best]]
+            superclass_probability = min(1.0, float(probabilities[self._siblings[best]].sum()))
+        answer: str | None = None
+        level: Literal["class", "superclass", "none"] | None = None
+        if decided.sure is not None:
+            level = "none"
+            if decided.sure[row]:
+                answer, level = names[best], "class"
+            elif decided.sure_of_superclass is not None and decided.sure_of_superclass[row]:
+                answer, level = superclass, "superclass"
+        inside = None
+        if decided.sets is not None:
+            order = np.argsort(-probabilities, kind="stable")
+            inside = tuple(names[index] for index in order if decided.sets[row, index])
         return Prediction(
-            self.classes[best], float(row[best]), probabilities, source, name,
-            superclass=above, superclass_probability=above_probability,
-        )  # fmt: skip
+            label=names[best],
+            probability=float(probabilities[best]),
+            probabilities={name: float(value) for name, value in zip(names, probabilities, strict=True)},
+            superclass=superclass,
+            superclass_probability=superclass_probability,
+            prediction_set=inside,
+            answer=answer,
+            answer_level=level,
+            outlier=None if decided.outlier is None else bool(decided.outlier[row]),
+            outlier_scores={name: float(values[row]) for name, values in decided.outlier_scores.items()},
+        )
 
 
 def _is_one(images: Any) -> bool:

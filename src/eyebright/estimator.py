@@ -29,37 +29,27 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save as save_tensors
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from eyebright.allocator import keep_freed_memory
-from eyebright.bundle import (
-    CARD_FILE,
-    ONNX_FILE,
-    TIMM_CONFIG_FILE,
-    WEIGHTS_FILE,
-    Bundle,
-    BundleRecord,
-    GoldenSamples,
-    write_bundle,
-)
+from eyebright.bundle import Bundle, BundleRecord
 from eyebright.config import TrainConfig
 from eyebright.data.arrays import FlatImages, as_images, divide, each_row, identify, look_grey, stack_pixels
 from eyebright.data.batches import PixelSet
-from eyebright.decisions.calibration import softmax
+from eyebright.decisions import Calibration, Decisions, softmax
 from eyebright.decode import ImageInput
 from eyebright.errors import DataError, UsageError
 from eyebright.evaluation.calibrate import fit_temperature
 from eyebright.evaluation.metrics import evaluate
 from eyebright.evaluation.predictions import make_predictions
-from eyebright.export.onnx import export_onnx, with_temperature
+from eyebright.export.onnx import export_onnx
 from eyebright.jobs.assemble import assemble_config
+from eyebright.jobs.bundling import GOLDEN_SAMPLES, make_bundle
 from eyebright.jobs.card import model_card
 from eyebright.jobs.environment import now, versions
-from eyebright.jobs.finish import GOLDEN_SAMPLES, timm_config
 from eyebright.progress import Silent
 from eyebright.recipes import get_recipe
 from eyebright.recipes.base import Context, DataFacts, Plan
@@ -260,35 +250,24 @@ class EyebrightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             architecture_arguments=self.plan_.architecture_arguments,
             classes=names,
             preprocess=self.preprocess_,
-            temperature=self.temperature_,
+            decisions=Decisions(calibration=Calibration(temperature=self.temperature_)),
             data_fingerprint=self.fingerprint_,
             metrics=test.as_dict(),
             licence=self.plan_.licence,
             versions=versions(),
             created=now(),
         )
-        metadata = {
-            "classes": json.dumps(names, ensure_ascii=False),
-            "preprocess": json.dumps(self.preprocess_.as_dict()),
-            "temperature": repr(self.temperature_),
-            "name": record.name,
-        }
-        graph = with_temperature(export_onnx(self.network_, self.preprocess_), self.temperature_, metadata)
-        state = {key: value.detach().cpu().contiguous() for key, value in self.network_.state_dict().items()}
-        files = {
-            WEIGHTS_FILE: save_tensors(state),
-            TIMM_CONFIG_FILE: json.dumps(timm_config(self.network_, record), indent=2, ensure_ascii=False).encode(),
-            ONNX_FILE: graph,
-            CARD_FILE: model_card(record, test, counts=self.split_counts_).encode(),
-        }
         shown = slice(GOLDEN_SAMPLES)
-        golden = GoldenSamples(
-            ids=tuple(first)[shown],
-            images=(None,) * len(held_out[shown]),
-            pixels=np.stack([self.preprocess_.pixels(image) for image in held_out[shown]]),
-            probabilities=softmax(logits[shown], self.temperature_).astype(np.float32),
+        return make_bundle(
+            Path(folder),
+            record,
+            network=self.network_,
+            graph=export_onnx(self.network_, self.preprocess_),
+            card=model_card(record, test, counts=self.split_counts_),
+            golden_ids=tuple(first)[shown],
+            golden_images=(None,) * len(held_out[shown]),
+            golden_pixels=np.stack([self.preprocess_.pixels(image) for image in held_out[shown]]),
         )
-        return write_bundle(Path(folder), record, files=files, golden=golden)
 
     def _config(self) -> TrainConfig:
         share: Any = self.validation_share

@@ -1042,7 +1042,7 @@ def _(place: Place) -> Sequence[str | Path]:
     "a bundle of a later Eyebright",
     code=4,
     received="has bundle format 99",
-    expected="at most 1, which is the latest that this Eyebright reads",
+    expected="at most 2, which is the latest that this Eyebright reads",
     remedy="pip install --upgrade eyebright",
 )
 def _(place: Place) -> Sequence[str | Path]:
@@ -1050,14 +1050,14 @@ def _(place: Place) -> Sequence[str | Path]:
 
 
 @case(
-    "a bundle with another temperature than its graph",
+    "a bundle with another calibration than its graph",
     code=5,
-    received="contradicts itself: the temperature in model.onnx",
+    received="contradicts itself: the calibration in model.onnx",
     expected="files of one bundle that say the same",
     remedy="copy the bundle again",
 )
 def _(place: Place) -> Sequence[str | Path]:
-    return ["verify", place.altered_record(temperature=0.01)]
+    return ["verify", place.altered_record(decisions={"calibration": {"temperature": 0.01}})]
 
 
 @case(

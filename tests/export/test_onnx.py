@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from eyebright.export.onnx import TEMPERATURE_NAME, PixelsToProbabilities, export_onnx, with_temperature
+from eyebright.decisions import Calibration
+from eyebright.export.calibrated import with_calibration
+from eyebright.export.onnx import PixelsToOutputs, export_onnx
 from eyebright.models.catalog import create_network
 from eyebright.preprocess import Preprocess
 
@@ -72,7 +74,8 @@ def by_torch(exported: Exported, pixels: Any) -> tuple[Any, Any]:
 
 def test_the_graph_gives_what_the_network_gives(exported: Exported) -> None:
     pixels = pixels_for(exported.preprocess, 4)
-    probabilities, logits = session_of(exported.graph.SerializeToString()).run(None, {"pixels": pixels})
+    graph = with_calibration(exported.graph, Calibration(method="none"), {})
+    probabilities, logits = session_of(graph).run(["probabilities", "logits"], {"pixels": pixels})
     expected_probabilities, expected_logits = by_torch(exported, pixels)
     scale = np.abs(expected_logits).max()
     np.testing.assert_allclose(logits, expected_logits, atol=1e-5 * scale + 1e-5)
@@ -91,33 +94,74 @@ def test_the_batch_size_changes_nothing(count: int, exported: Exported) -> None:
     np.testing.assert_allclose(received, whole, atol=2e-5 * max(1.0, float(np.abs(whole).max())))
 
 
-def test_calibration_divides_the_logits_and_leaves_them_as_they_are(exported: Exported) -> None:
-    pixels = pixels_for(exported.preprocess, 3)
+def calibrations(classes: int) -> dict[str, Calibration]:
+    """One of each method, none of which is the identity."""
+    generator = np.random.default_rng(4)
+    lines = []
+    for corners in range(2, 2 + classes):  # of different length
+        heights = np.sort(generator.uniform(0.01, 1, corners))
+        lines.append(tuple(zip(np.linspace(0, 1, corners).tolist(), heights.tolist(), strict=True)))
+    scale, bias = generator.uniform(0.5, 2, classes), generator.normal(size=classes)
+    return {
+        "temperature": Calibration(temperature=2.5),
+        "vector": Calibration(method="vector", scale=tuple(scale.tolist()), bias=tuple(bias.tolist())),
+        "isotonic": Calibration(method="isotonic", temperature=0.4, knots=tuple(lines)),
+    }
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector", "isotonic"])
+def test_the_graph_calibrates_as_the_record_says_and_leaves_the_logits(method: str, exported: Exported) -> None:
+    calibration, pixels = calibrations(5)[method], pixels_for(exported.preprocess, 3)
     before = session_of(exported.graph.SerializeToString()).run(["logits"], {"pixels": pixels})[0]
-    calibrated = with_temperature(exported.graph, 2.5, {"name": "a", "classes": '["ä"]'})
-    session = session_of(calibrated)
+    session = session_of(with_calibration(exported.graph, calibration, {"name": "a", "classes": '["ä"]'}))
     probabilities, logits = session.run(["probabilities", "logits"], {"pixels": pixels})
     np.testing.assert_array_equal(logits, before)
+    np.testing.assert_allclose(probabilities, calibration.probabilities(logits), atol=1e-5)
+    assert session.get_modelmeta().custom_metadata_map == {"name": "a", "classes": '["ä"]'}
+    assert [output.name for output in session.get_outputs()] == ["probabilities", "logits", "features"]
+
+
+def test_temperature_is_a_division_of_the_logits(exported: Exported) -> None:
+    session = session_of(with_calibration(exported.graph, Calibration(temperature=2.5), {}))
+    probabilities, logits = session.run(["probabilities", "logits"], {"pixels": pixels_for(exported.preprocess, 3)})
     scaled = np.exp((logits - logits.max(1, keepdims=True)).astype(np.float64) / 2.5)
     np.testing.assert_allclose(probabilities, scaled / scaled.sum(1, keepdims=True), atol=1e-5)
-    assert session.get_modelmeta().custom_metadata_map == {"name": "a", "classes": '["ä"]'}
 
 
 def test_calibrating_twice_keeps_the_last_and_the_original(exported: Exported) -> None:
-    first = with_temperature(exported.graph, 3.0, {})
-    assert with_temperature(onnx.load_from_string(first), 0.5, {}) == with_temperature(exported.graph, 0.5, {})
-    for graph, temperature in ((exported.graph, 1.0), (onnx.load_from_string(first), 3.0)):
-        (kept,) = [entry for entry in graph.graph.initializer if entry.name == TEMPERATURE_NAME]
-        assert float(onnx.numpy_helper.to_array(kept)) == temperature
+    before = exported.graph.SerializeToString()
+    last = Calibration(temperature=0.5)
+    for first in calibrations(5).values():
+        once = onnx.load_from_string(with_calibration(exported.graph, first, {}))
+        assert with_calibration(once, last, {}) == with_calibration(exported.graph, last, {})
+    assert exported.graph.SerializeToString() == before
+
+
+def test_features_go_into_the_classifier(exported: Exported) -> None:
+    logits, features = session_of(exported.graph.SerializeToString()).run(
+        ["logits", "features"], {"pixels": pixels_for(exported.preprocess, 3)}
+    )
+    classifier = exported.network.get_classifier()  # type: ignore[operator]
+    with torch.inference_mode():
+        np.testing.assert_allclose(classifier(torch.from_numpy(features)).numpy(), logits, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_that_is_no_features_and_classifier_has_no_features() -> None:
+    preprocess = Preprocess(size=8, resize="squash", resize_to=0)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 4)).eval()
+    graph = export_onnx(plain, preprocess)
+    assert [output.name for output in graph.graph.output] == ["logits"]
+    graph_bytes = with_calibration(graph, Calibration(), {})
+    probabilities = session_of(graph_bytes).run(["probabilities"], {"pixels": pixels_for(preprocess, 2)})[0]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
 def test_the_network_is_left_as_it_was(exported: Exported) -> None:
-    whole = PixelsToProbabilities(exported.network, exported.preprocess, temperature=2.0)
+    whole = PixelsToOutputs(exported.network, exported.preprocess)
     pixels = pixels_for(exported.preprocess, 2)
     with torch.inference_mode():
-        probabilities, logits = whole(torch.from_numpy(pixels))
+        logits, _ = whole(torch.from_numpy(pixels))
     np.testing.assert_allclose(logits.numpy(), by_torch(exported, pixels)[1], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(probabilities.numpy(), torch.softmax(logits / 2.0, 1).numpy(), atol=1e-6)
     assert not exported.network.training
     assert not any(isinstance(value, torch._subclasses.FakeTensor) for value in exported.network.state_dict().values())
 

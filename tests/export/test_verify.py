@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from eyebright.bundle import (
+    DECISIONS_FILE,
     GOLDEN_FILE,
     ONNX_FILE,
     RECORD_FILE,
@@ -23,8 +24,9 @@ from eyebright.bundle import (
     WEIGHTS_FILE,
     sha256_of,
 )
+from eyebright.decisions import Calibration
 from eyebright.errors import CorruptBundleError, VerificationError
-from eyebright.export.onnx import with_temperature
+from eyebright.export.calibrated import with_calibration
 from eyebright.jobs.verify import verify
 
 
@@ -41,7 +43,7 @@ def alter_record(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None
 
 
 def reseal(bundle: Path) -> None:
-    hashes = {name: sha256_of(bundle / name) for name in REQUIRED_FILES}
+    hashes = {name: sha256_of(bundle / name) for name in (*REQUIRED_FILES, DECISIONS_FILE)}
     alter_record(bundle, lambda record: record.update(files=hashes))
 
 
@@ -54,11 +56,13 @@ def alter_graph(bundle: Path, change: Callable[[onnx.ModelProto, dict[str, str]]
 def test_a_copy_passes_on_every_runtime(bundle: Path, trained_run: Path) -> None:
     for path in (bundle, trained_run):
         replays = {replay.runtime: replay for replay in verify(path)}
-        assert set(replays) == {"preprocessing", "onnxruntime", "torch"}
+        runtimes = {"onnxruntime", "torch"}
+        assert set(replays) == {"preprocessing", *runtimes, *(f"{name}, conclusions" for name in runtimes)}
         assert all(replay.passed and replay.samples == 8 and replay.flips == 0 for replay in replays.values())
         assert replays["preprocessing"].largest_difference == 0
         assert replays["onnxruntime"].largest_difference <= 1e-6
         assert replays["torch"].largest_difference <= 1e-4
+        assert replays["torch, conclusions"].largest_difference <= 1e-3
 
 
 def golden_probabilities(bundle: Path) -> None:
@@ -86,16 +90,32 @@ def one_weight_nan(bundle: Path) -> None:
 
 
 def graph_temperature(bundle: Path) -> None:
-    alter_graph(bundle, lambda graph, metadata: with_temperature(graph, 9.0, metadata))
+    alter_graph(bundle, lambda graph, metadata: with_calibration(graph, HOT, metadata))
 
 
 def graph_that_gives_nan(bundle: Path) -> None:
-    alter_graph(bundle, lambda graph, metadata: with_temperature(graph, float("nan"), metadata))
+    def alter(graph: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
+        (constant,) = [entry for entry in graph.graph.initializer if entry.name == "calibration.temperature"]
+        constant.CopyFrom(onnx.numpy_helper.from_array(np.array(np.nan, dtype=np.float32), constant.name))
+        return bytes(graph.SerializeToString())
+
+    alter_graph(bundle, alter)
 
 
 def temperature_everywhere(bundle: Path) -> None:
-    alter_graph(bundle, lambda graph, metadata: with_temperature(graph, 9.0, {**metadata, "temperature": "9.0"}))
-    alter_record(bundle, lambda record: record.update(temperature=9.0))
+    told = json.dumps(HOT.as_dict())
+    alter_graph(bundle, lambda graph, metadata: with_calibration(graph, HOT, {**metadata, "calibration": told}))
+    alter_record(bundle, lambda record: record["decisions"].update(calibration=HOT.as_dict()))
+
+
+def set_threshold(bundle: Path) -> None:
+    alter_record(bundle, lambda record: record["decisions"]["sets"].update(threshold=-1.0))
+
+
+def outlier_reference(bundle: Path) -> None:
+    arrays = dict(np.load(bundle / DECISIONS_FILE, allow_pickle=False))
+    arrays["class_means"] = arrays["class_means"] * 1.5
+    np.savez_compressed(bundle / DECISIONS_FILE, **arrays)
 
 
 def preprocess_everywhere(**values: Any) -> Callable[[Path], None]:
@@ -115,6 +135,7 @@ def _with_metadata(graph: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
     return bytes(graph.SerializeToString())
 
 
+HOT = Calibration(temperature=9.0)
 DRIFTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "golden probabilities": (golden_probabilities, "onnxruntime: .*torch: "),
     "golden pixels": (golden_pixels, "preprocessing: "),
@@ -123,6 +144,8 @@ DRIFTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "the graph's temperature": (graph_temperature, r"\(onnxruntime: largest difference"),
     "a graph that gives NaN": (graph_that_gives_nan, r"\(onnxruntime: largest difference inf"),
     "the temperature everywhere": (temperature_everywhere, "onnxruntime: .*torch: "),
+    "the threshold of prediction sets": (set_threshold, "onnxruntime, conclusions: .*torch, conclusions: "),
+    "the reference of the outlier score": (outlier_reference, "onnxruntime, conclusions: largest difference"),
     "the mean": (preprocess_everywhere(mean=[0.9, 0.9, 0.9]), r"\(torch: largest difference"),
     "the standard deviation": (preprocess_everywhere(std=[0.5, 0.5, 0.5]), r"\(torch: largest difference"),
     "the filter for resizing": (preprocess_everywhere(interpolation="nearest"), r"\(preprocessing: largest difference"),
@@ -143,7 +166,7 @@ def swapped_classes(record: dict[str, Any]) -> None:
 
 
 def another_temperature(record: dict[str, Any]) -> None:
-    record["temperature"] *= 2
+    record["decisions"]["calibration"]["temperature"] *= 2
 
 
 def another_mean(record: dict[str, Any]) -> None:
@@ -154,7 +177,7 @@ def another_mean(record: dict[str, Any]) -> None:
     ("change", "told"),
     [
         (swapped_classes, "the classes in model.onnx"),
-        (another_temperature, "the temperature in model.onnx"),
+        (another_temperature, "the calibration in model.onnx"),
         (another_mean, "the preprocessing in model.onnx"),
     ],
     ids=["classes", "temperature", "normalisation"],

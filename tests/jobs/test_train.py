@@ -49,7 +49,8 @@ def test_temperature_comes_from_validation_alone(trained_run: Path) -> None:
 
     run = open_run(trained_run)
     val = Predictions.read(trained_run / "predictions.parquet").select("val")
-    assert run.bundle.record.temperature == pytest.approx(fit_temperature(val.logits(), val.labels_index()), rel=1e-6)
+    calibration = run.bundle.record.decisions.calibration
+    assert calibration.temperature == pytest.approx(fit_temperature(val.logits(), val.labels_index()), rel=1e-6)
 
 
 def test_predictions_are_those_of_the_loaded_classifier_on_the_files(trained_run: Path) -> None:

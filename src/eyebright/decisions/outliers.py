@@ -56,6 +56,12 @@ class FeatureDistance:
         if self.centre.shape != (width,) or self.class_means.ndim != 2 or self.class_means.shape[1] != directions:
             raise ValueError(f"shapes {self.centre.shape}, {self.basis.shape} and {self.class_means.shape}")
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FeatureDistance):
+            return NotImplemented
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("centre", "basis", "class_means"))
+        return self.threshold == other.threshold and all(np.array_equal(one, two) for one, two in pairs)
+
     def scores(self, features: npt.ArrayLike) -> Floats:
         """Distance of each image to the nearest class, float64 (N,), of features (N, F)."""
         values = np.asarray(features, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ class Decided:
         sure: whether the class may be named, bool (N,); None without a selection.
         sure_of_superclass: whether the superclass may be named, bool (N,); None without superclasses or a selection.
         outlier_scores: scores by name, float64 (N,) each; empty without any.
+        outlier_score: the one of them that raises the flag, float64 (N,); None when it cannot be had.
         outlier: whether the image is unlike the training images, bool (N,); None without a score.
     """
 
@@ -37,6 +39,7 @@ class Decided:
     sure: npt.NDArray[np.bool_] | None
     sure_of_superclass: npt.NDArray[np.bool_] | None
     outlier_scores: dict[str, Floats]
+    outlier_score: Floats | None
     outlier: npt.NDArray[np.bool_] | None
 
 
@@ -55,6 +58,20 @@ class Decisions:
     sets: PredictionSets | None = None
     selection: Selection | None = None
     outliers: Outliers | None = None
+
+    def check(self, classes: int) -> None:
+        """Make sure that all parts are of a classifier of so many classes.
+
+        Raises:
+            ValueError: one is not.
+        """
+        widths = [len(self.calibration.scale), len(self.calibration.knots)]
+        if self.selection is not None:
+            widths.append(len(self.selection.class_thresholds))
+        if self.outliers is not None and self.outliers.distance is not None:
+            widths.append(len(self.outliers.distance.class_means))
+        if set(widths) - {0, classes}:
+            raise ValueError(f"parts of the decisions are of {sorted(set(widths) - {0, classes})} classes")
 
     def decide(
         self,
@@ -78,9 +95,8 @@ class Decisions:
         if self.selection is not None and siblings is not None:
             sure_above = self.selection.sure_of_superclass((values * siblings[best]).sum(axis=1))
         scores = {} if self.outliers is None else self.outliers.scores(logits, features)
-        flagged = None
-        if self.outliers is not None and self.outliers.used in scores:
-            flagged = scores[self.outliers.used] > self.outliers.threshold
+        used = None if self.outliers is None else scores.get(self.outliers.used)
+        flagged = None if self.outliers is None or used is None else used > self.outliers.threshold
         return Decided(
             probabilities=values,
             best=best,
@@ -88,22 +104,25 @@ class Decisions:
             sure=None if self.selection is None else self.selection.sure(values),
             sure_of_superclass=sure_above,
             outlier_scores=scores,
+            outlier_score=used,
             outlier=flagged,
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the arrays; `from_dict` reads both back."""
-        values: dict[str, Any] = {"calibration": self.calibration.as_dict()}
-        for name in ("sets", "selection"):
-            part = getattr(self, name)
-            values[name] = None if part is None else dataclasses.asdict(part)
-        values["outliers"] = None if self.outliers is None else {
-            "false_alarms": self.outliers.false_alarms,
-            "used": self.outliers.used,
-            "energy": dataclasses.asdict(self.outliers.energy),
-            "distance": None if self.outliers.distance is None else {"threshold": self.outliers.distance.threshold},
+        """Plain values for JSON, without the arrays; `from_dict` reads both back. An infinite threshold is None."""
+        sets, outliers = self.sets, self.outliers
+        distance = None if outliers is None else outliers.distance
+        return {
+            "calibration": self.calibration.as_dict(),
+            "sets": None if sets is None else {**dataclasses.asdict(sets), "threshold": _finite(sets.threshold)},
+            "selection": None if self.selection is None else dataclasses.asdict(self.selection),
+            "outliers": None if outliers is None else {
+                "false_alarms": outliers.false_alarms,
+                "used": outliers.used,
+                "energy": {**dataclasses.asdict(outliers.energy), "threshold": _finite(outliers.energy.threshold)},
+                "distance": None if distance is None else {"threshold": _finite(distance.threshold)},
+            },
         }  # fmt: skip
-        return values
 
     def arrays(self) -> dict[str, npt.NDArray[np.float32]]:
         """The arrays, by name; empty without a feature distance."""
@@ -120,21 +139,31 @@ class Decisions:
         selection = values.get("selection")
         if selection is not None:
             selection = Selection(**{**selection, "class_thresholds": tuple(selection["class_thresholds"])})
+        sets = values.get("sets")
+        if sets is not None:
+            sets = PredictionSets(**{**sets, "threshold": _number(sets["threshold"])})
         outliers = values.get("outliers")
         if outliers is not None:
-            distance = outliers.get("distance")
+            energy, distance = outliers["energy"], outliers.get("distance")
+            energy = Energy(**{**energy, "threshold": _number(energy["threshold"])})
             if distance is not None:
                 centre, basis, means = (arrays[name] for name in _ARRAYS)
                 distance = FeatureDistance(
-                    threshold=float(distance["threshold"]), centre=centre, basis=basis, class_means=means
+                    threshold=_number(distance["threshold"]), centre=centre, basis=basis, class_means=means
                 )
-            outliers = Outliers(**{**outliers, "energy": Energy(**outliers["energy"]), "distance": distance})
+            outliers = Outliers(**{**outliers, "energy": energy, "distance": distance})
         return cls(
-            calibration=Calibration.from_dict(values["calibration"]),
-            sets=None if values.get("sets") is None else PredictionSets(**values["sets"]),
-            selection=selection,
-            outliers=outliers,
+            calibration=Calibration.from_dict(values["calibration"]), sets=sets, selection=selection, outliers=outliers
         )
+
+
+def _finite(threshold: float) -> float | None:
+    """JSON knows no infinity; None stands for the threshold that nothing exceeds."""
+    return threshold if math.isfinite(threshold) else None
+
+
+def _number(threshold: float | None) -> float:
+    return math.inf if threshold is None else float(threshold)
 
 
 def sibling_classes(classes: Sequence[str], superclasses: Mapping[str, str]) -> npt.NDArray[np.bool_] | None:

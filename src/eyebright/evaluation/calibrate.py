@@ -1,4 +1,4 @@
-"""Whether the classifier's confidence can be taken at its word, and the one number that mends most of it."""
+"""Whether the classifier's confidence can be taken at its word, and what mends it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
 
+from eyebright.decisions.calibration import Calibration, Method, softmax
 from eyebright.errors import DataError
-from eyebright.evaluation.intervals import Floats, Integers, wilson
+from eyebright.evaluation.estimate import BOOTSTRAP, Estimate
+from eyebright.evaluation.intervals import Floats, Integers, percentile_limits, resampled_means, wilson
 
 TEMPERATURE_LIMITS = (0.05, 20.0)
 ECE_BINS = 15
+MOST_KNOTS = 32
+_LEAST_SCALE = 0.05
+# Closer corners would turn the rounding of a float32 graph into another probability.
+_KNOT_SPACING = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +81,138 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     # The bounded search never evaluates the ends themselves.
     best = min((low, float(found.x), high), key=negative_log_likelihood)
     return math.exp(best)
+
+
+def fit_calibration(logits: npt.ArrayLike, labels: npt.ArrayLike, method: Method) -> Calibration:
+    """Fit one way from logits to probabilities to validation images.
+
+    - `none` fits nothing.
+    - `temperature` is `fit_temperature`; the others begin with it.
+    - `vector` finds each class's scale and bias by maximum likelihood (Guo et al., On Calibration of Modern Neural
+      Networks, 2017, arXiv 1706.04599), with one image's weight of doubt: standard normal priors around scale one and
+      bias zero, so that classes without a validation image stay where they are and nothing grows without end. Scales
+      stay above zero: no class's logit is turned upside down.
+    - `isotonic` fits a rising line for each class against the rest (Zadrozny and Elkan, 2002) to the softmax after
+      the temperature, at most MOST_KNOTS corners each, between 1 / (n + 2) and 1 - 1 / (n + 2). A class without a
+      validation image keeps its softmax.
+
+    Args:
+        logits: (N, K), finite.
+        labels: (N,), class indices.
+        method: which.
+
+    Raises:
+        DataError: there is no image, or shapes or values do not fit.
+    """
+    if method == "none":
+        return Calibration(method="none")
+    temperature = fit_temperature(logits, labels)
+    values = np.asarray(logits, dtype=np.float64) / temperature
+    truth = np.asarray(labels, dtype=np.int64)
+    if method == "vector":
+        scale, bias = _fit_vector(values, truth)
+        return Calibration(method="vector", temperature=temperature, scale=scale, bias=bias)
+    if method == "isotonic":
+        return Calibration(method="isotonic", temperature=temperature, knots=_fit_isotonic(softmax(values), truth))
+    return Calibration(temperature=temperature)
+
+
+def _fit_vector(values: Floats, truth: Integers) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    count, classes = values.shape
+    rows, doubt = np.arange(count), 1 / count
+
+    def objective(parameters: Floats) -> tuple[float, Floats]:
+        scale, bias = parameters[:classes], parameters[classes:]
+        scaled = values * scale + bias
+        total = logsumexp(scaled, axis=1)
+        loss = np.mean(total - scaled[rows, truth]) + doubt / 2 * (np.square(scale - 1).sum() + np.square(bias).sum())
+        residual = np.exp(scaled - total[:, None])
+        residual[rows, truth] -= 1
+        slopes = np.concatenate([(residual * values).mean(axis=0), residual.mean(axis=0)])
+        return float(loss), slopes + doubt * np.concatenate([scale - 1, bias])
+
+    start = np.concatenate([np.ones(classes), np.zeros(classes)])
+    bounds = [(_LEAST_SCALE, None)] * classes + [(None, None)] * classes
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return tuple(map(float, found[:classes])), tuple(map(float, found[classes:]))
+
+
+def _fit_isotonic(probabilities: Floats, truth: Integers) -> tuple[tuple[tuple[float, float], ...], ...]:
+    from sklearn.isotonic import IsotonicRegression  # a second of import that `predict` does not pay
+
+    count, classes = probabilities.shape
+    floor = 1 / (count + 2)
+    lines: list[tuple[tuple[float, float], ...]] = []
+    for index in range(classes):
+        own = truth == index
+        if not own.any():
+            lines.append(((0.0, floor), (1.0, 1 - floor)))
+            continue
+        fitted = IsotonicRegression(y_min=floor, y_max=1 - floor, out_of_bounds="clip")
+        fitted.fit(probabilities[:, index], own.astype(np.float64))
+        lines.append(_thinned(fitted.X_thresholds_, fitted.y_thresholds_))
+    return tuple(lines)
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[tuple[float, float], ...]:
+    """A line of at most MOST_KNOTS corners, spaced apart, near a rising one: the farthest corner is added each time."""
+    if len(x) == 1:
+        x, y = np.array([0.0, 1.0]), np.array([y[0], y[0]])
+    if x[-1] - x[0] < _KNOT_SPACING:  # a step that is steeper than the spacing allows
+        middle = min(max(float(x.mean()), _KNOT_SPACING), 1 - _KNOT_SPACING)
+        x, y = np.array([middle - _KNOT_SPACING / 2, middle + _KNOT_SPACING / 2]), y[[0, -1]]
+    kept = [0, len(x) - 1]
+    while len(kept) < MOST_KNOTS:
+        kept.sort()
+        off = np.abs(np.interp(x, x[kept], y[kept]) - y)
+        near = np.abs(x[:, None] - x[kept]).min(axis=1) < _KNOT_SPACING
+        off[near] = 0
+        if off.max() < 1e-9:
+            break
+        kept.append(int(off.argmax()))
+    kept.sort()
+    return tuple((float(x[index]), float(y[index])) for index in kept)
+
+
+def image_losses(probabilities: Floats, labels: Integers) -> tuple[Floats, Floats]:
+    """Log-loss in nats and Brier score of each image, float64 (N,) each; the Brier score is scikit-learn's.
+
+    Args:
+        probabilities: (N, K).
+        labels: (N,), class indices.
+    """
+    rows, classes = np.arange(len(labels)), probabilities.shape[1]
+    # Float32 can round a probability to zero; the floor is scikit-learn's.
+    floor = np.finfo(np.float64).eps
+    losses = -np.log(np.clip(probabilities[rows, labels], floor, 1 - floor))
+    distances = probabilities.copy()
+    distances[rows, labels] -= 1
+    return losses, np.square(distances).sum(axis=1) / (2 if classes == 2 else 1)
+
+
+def calibration_scores(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, seed: int = 0) -> dict[str, Estimate]:
+    """`log_loss`, `brier` and `ece` (equal-mass bins), each with a 95 % bootstrap interval.
+
+    Args:
+        probabilities: (N, K), each row summing to one.
+        labels: (N,), class indices.
+        seed: of the bootstrap.
+    """
+    values, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.int64)
+    losses, briers = image_losses(values, truth)
+    confidence = values.max(axis=1)
+    bins = equal_mass_bins(confidence, ECE_BINS)
+    gaps = np.zeros((len(values), int(bins.max()) + 1))
+    gaps[np.arange(len(values)), bins] = confidence - (values.argmax(axis=1) == truth)
+    columns = np.column_stack([losses, briers, gaps])
+    means, resampled = columns.mean(axis=0), resampled_means(columns, truth, seed=seed)
+    ece = float(np.abs(means[2:]).sum())
+    low, high = percentile_limits(np.abs(resampled[:, 2:]).sum(axis=1), ece, centred=True)
+    found = {
+        name: Estimate(float(means[index]), *percentile_limits(resampled[:, index], float(means[index])), BOOTSTRAP)
+        for index, name in enumerate(("log_loss", "brier"))
+    }
+    return {**found, "ece": Estimate(ece, max(0.0, low), min(1.0, high), f"{BOOTSTRAP}, centred")}
 
 
 def equal_mass_bins(confidence: Floats, bins: int) -> Integers:

@@ -1,19 +1,15 @@
-"""The ONNX graph of a bundle: uint8 pixels in, calibrated probabilities and uncalibrated logits out.
+"""The ONNX graph of a network with its normalisation inside: uint8 pixels in, logits and features out.
 
-Normalisation, temperature and softmax are nodes of the graph, so that no consumer can get them wrong. The temperature
-is an initialiser with a fixed name: calibration happens after export and writes it there.
+`eyebright.export.calibrated` puts calibration behind it.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 
-import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 from torch import nn
 
 from eyebright.errors import EyebrightError
@@ -21,7 +17,7 @@ from eyebright.preprocess import Preprocess
 
 OPSET = 18
 LARGEST_BATCH = 4096
-TEMPERATURE_NAME = "calibration.temperature"
+LOGITS, FEATURES = "logits", "features"
 
 
 class _FromPixels(nn.Module):
@@ -42,17 +38,22 @@ class _FromPixels(nn.Module):
         return (pixels.float() * self.scale + self.shift).permute(0, 3, 1, 2)
 
 
-class PixelsToProbabilities(_FromPixels):
-    """A network with its normalisation before it and its calibration behind it."""
+class PixelsToOutputs(_FromPixels):
+    """A network with its normalisation before it; gives its features too where they can be had."""
 
-    def __init__(self, network: nn.Module, preprocess: Preprocess, temperature: float = 1.0) -> None:
+    def __init__(self, network: nn.Module, preprocess: Preprocess) -> None:
         super().__init__(network, preprocess)
-        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
+        self.with_features = has_features(network, preprocess)
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """uint8 (N, H, W, C) to probabilities (N, K) and logits (N, K), both float32."""
-        logits = self.network(self.images(pixels)).float()
-        return torch.softmax(logits / self.temperature, dim=1), logits
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """uint8 (N, H, W, C) to logits (N, K) and, where there are such, features (N, F), all float32."""
+        images = self.images(pixels)
+        if not self.with_features:
+            return (self.network(images).float(),)
+        maps = self.network.forward_features(images)  # type: ignore[operator]
+        # Pooling stands twice here; the runtime computes it once.
+        features = self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+        return self.network.forward_head(maps).float(), features.float()  # type: ignore[operator]
 
 
 class PixelsToFeatures(_FromPixels):
@@ -65,8 +66,29 @@ class PixelsToFeatures(_FromPixels):
         return features.float()
 
 
+def has_features(network: nn.Module, preprocess: Preprocess) -> bool:
+    """Whether the network, in evaluation mode, is its features (N, F) followed by a classifier, as timm's are."""
+    if not (hasattr(network, "forward_features") and hasattr(network, "forward_head")):
+        return False
+    parameter = next(iter([*network.parameters(), *network.buffers()]))
+    shape = (2, preprocess.channels, preprocess.size, preprocess.size)
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(parameter.device)
+    with torch.no_grad():
+        try:
+            maps = network.forward_features(images)  # type: ignore[operator]
+            features = network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+            whole, parts = network(images), network.forward_head(maps)  # type: ignore[operator]
+        except (TypeError, AttributeError, NotImplementedError):
+            return False  # a head of another make
+    if not isinstance(features, torch.Tensor) or features.ndim != 2 or not isinstance(parts, torch.Tensor):
+        return False
+    return bool(torch.allclose(whole, parts, rtol=1e-4, atol=1e-4))
+
+
 def export_onnx(network: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
-    """The graph with temperature 1.
+    """The graph from uint8 pixels (N, H, W, C) to `logits` (N, K) and, where they can be had, `features` (N, F).
+
+    `export.calibrated.with_calibration` adds `probabilities`.
 
     Args:
         network: in evaluation mode, on any device; it is copied to the CPU for the trace.
@@ -75,11 +97,10 @@ def export_onnx(network: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
     Raises:
         EyebrightError: the network has an operation that ONNX lacks.
     """
-    model = _trace(
-        network, PixelsToProbabilities(network.to("cpu"), preprocess), preprocess, ["probabilities", "logits"]
-    )
-    _name_temperature(model)
-    return model
+    device = next(network.parameters()).device
+    whole = PixelsToOutputs(network.to("cpu"), preprocess)
+    network.to(device)
+    return _trace(network, whole, preprocess, [LOGITS, FEATURES] if whole.with_features else [LOGITS])
 
 
 def export_features(network: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
@@ -124,36 +145,3 @@ def _trace(network: nn.Module, whole: nn.Module, preprocess: Preprocess, outputs
         logger.setLevel(level)
         network.to(device)
     return model
-
-
-def _name_temperature(model: onnx.ModelProto) -> None:
-    """Make sure that the temperature is an initialiser of its own: a divisor of the logits before the softmax.
-
-    The exporter may have folded a temperature of one away, so the softmax is found and given its own division.
-    """
-    graph = model.graph
-    softmax = next(node for node in graph.node if "probabilities" in node.output)
-    assert softmax.op_type == "Softmax", softmax.op_type
-    logits = next(output.name for output in graph.output if output.name == "logits")
-    kept = [node for node in graph.node if not (node.op_type == "Div" and softmax.input[0] in node.output)]
-    del graph.node[:]
-    position = next(index for index, node in enumerate(kept) if node is softmax or "probabilities" in node.output)
-    scaled = f"{logits}_calibrated"
-    division = onnx.helper.make_node("Div", [logits, TEMPERATURE_NAME], [scaled], name="calibration")
-    softmax.input[0] = scaled
-    graph.node.extend([*kept[:position], division, *kept[position:]])
-    graph.initializer.append(numpy_helper.from_array(np.array(1.0, dtype=np.float32), TEMPERATURE_NAME))
-    onnx.checker.check_model(model)
-
-
-def with_temperature(model: onnx.ModelProto, temperature: float, metadata: dict[str, str]) -> bytes:
-    """The graph as bytes, calibrated, with metadata for whoever opens the file alone."""
-    calibrated = onnx.ModelProto()
-    calibrated.CopyFrom(model)
-    for initialiser in calibrated.graph.initializer:
-        if initialiser.name == TEMPERATURE_NAME:
-            initialiser.CopyFrom(numpy_helper.from_array(np.array(temperature, dtype=np.float32), TEMPERATURE_NAME))
-    onnx.helper.set_model_props(calibrated, metadata)
-    buffer = io.BytesIO()
-    onnx.save_model(calibrated, buffer)
-    return buffer.getvalue()

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
 
-from eyebright.bundle import ONNX_FILE, RECORD_FILE, TIMM_CONFIG_FILE, Bundle
+from eyebright.bundle import ONNX_FILE, RECORD_FILE, TIMM_CONFIG_FILE, Bundle, GoldenSamples
 from eyebright.classifier import Classifier
+from eyebright.decisions import Calibration, Decided
 from eyebright.errors import VerificationError
-from eyebright.export.onnx import PixelsToProbabilities
+from eyebright.export.onnx import PixelsToOutputs
 from eyebright.models.catalog import restore_network
 
 PROBABILITY_TOLERANCE = 1e-4
 PIXEL_TOLERANCE = 1
+SCORE_TOLERANCE = 1e-3
+"""Largest relative difference between outlier scores."""
+
+Outputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]
+"""Probabilities, logits and features."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,11 +33,12 @@ class Replay:
     """How one way of running a bundle compares with its golden samples.
 
     Attributes:
-        runtime: `preprocessing`, `onnxruntime` or `torch`.
+        runtime: `preprocessing`, `onnxruntime` or `torch`, or one of these with `, conclusions`.
         samples: golden samples replayed.
-        largest_difference: largest absolute difference; of probabilities, or of pixel values for `preprocessing`.
+        largest_difference: largest absolute difference; of probabilities, of pixel values for `preprocessing`, or,
+            relative, of outlier scores for conclusions.
         tolerance: largest difference that is accepted.
-        flips: samples whose most probable class changed.
+        flips: samples whose most probable class, or whose prediction set, changed.
     """
 
     runtime: str
@@ -66,12 +74,13 @@ def verify_bundle(bundle: Bundle, *, tolerance: float = PROBABILITY_TOLERANCE) -
                 tolerance=PIXEL_TOLERANCE, flips=0,
             )
         )  # fmt: skip
-    runtimes: dict[str, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]] = {
-        "onnxruntime": classifier.probabilities_of_pixels,
-        "torch": _torch_probabilities(bundle),
+    runtimes: dict[str, Callable[[npt.NDArray[np.uint8]], Outputs]] = {
+        "onnxruntime": classifier.run_pixels_all,
+        "torch": _torch_outputs(bundle),
     }
     for runtime, run in runtimes.items():
-        probabilities = run(golden.pixels)
+        outputs = run(golden.pixels)
+        probabilities = outputs[0]
         replays.append(
             Replay(
                 runtime=runtime, samples=len(golden.ids),
@@ -79,6 +88,8 @@ def verify_bundle(bundle: Bundle, *, tolerance: float = PROBABILITY_TOLERANCE) -
                 flips=int((probabilities.argmax(1) != golden.probabilities.argmax(1)).sum()),
             )
         )  # fmt: skip
+        if golden.sets is not None or golden.outlier_scores is not None:
+            replays.append(_concluded(f"{runtime}, conclusions", golden, classifier.decide(*outputs)))
     failed = [replay for replay in replays if not replay.passed]
     if failed:
         described = "; ".join(
@@ -103,7 +114,7 @@ def _check_agreement(bundle: Bundle) -> None:
     stated = {
         f"the classes in {ONNX_FILE}": (json.loads(told.get("classes", "null")), list(record.classes)),
         f"the preprocessing in {ONNX_FILE}": (json.loads(told.get("preprocess", "null")), record.preprocess.as_dict()),
-        f"the temperature in {ONNX_FILE}": (told.get("temperature"), repr(record.temperature)),
+        f"the calibration in {ONNX_FILE}": (_calibration_told(told), record.decisions.calibration.as_dict()),
         f"the classes in {TIMM_CONFIG_FILE}": (labels, list(record.classes)),
     }
     for what, (there, here) in stated.items():
@@ -116,19 +127,40 @@ def _check_agreement(bundle: Bundle) -> None:
             )
 
 
-def _largest(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+def _largest(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float:
     difference = np.abs(one - other)
     # NaN compares false with any tolerance: a network that gives NaN must fail.
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
-def _torch_probabilities(bundle: Bundle) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    record = bundle.record
-    whole = PixelsToProbabilities(restore_network(bundle), record.preprocess, record.temperature).eval()
+def _calibration_told(metadata: Mapping[str, str]) -> Any:
+    """What the graph says of its calibration; graphs of former versions say a temperature."""
+    if "temperature" in metadata:
+        return Calibration(temperature=float(metadata["temperature"])).as_dict()
+    return json.loads(metadata.get("calibration", "null"))
 
-    def run(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+
+def _concluded(name: str, golden: GoldenSamples, decided: Decided) -> Replay:
+    difference, flips = 0.0, 0
+    if golden.outlier_scores is not None:
+        scale = max(float(np.abs(golden.outlier_scores).max()), 1e-12)
+        scores = decided.outlier_score
+        difference = np.inf if scores is None else _largest(scores, golden.outlier_scores) / scale
+    if golden.sets is not None and decided.sets is not None:
+        flips = int((decided.sets != golden.sets).any(axis=1).sum())
+    return Replay(
+        runtime=name, samples=len(golden.ids), largest_difference=difference, tolerance=SCORE_TOLERANCE, flips=flips
+    )
+
+
+def _torch_outputs(bundle: Bundle) -> Callable[[npt.NDArray[np.uint8]], Outputs]:
+    record = bundle.record
+    whole = PixelsToOutputs(restore_network(bundle).eval(), record.preprocess).eval()
+
+    def run(pixels: npt.NDArray[np.uint8]) -> Outputs:
         with torch.inference_mode():
-            probabilities: npt.NDArray[np.float32] = whole(torch.from_numpy(pixels))[0].numpy()
-        return probabilities
+            logits, *features = (output.numpy() for output in whole(torch.from_numpy(pixels)))
+        probabilities = record.decisions.calibration.probabilities(logits).astype(np.float32)
+        return probabilities, logits, features[0] if features else None
 
     return run

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from eyebright.classifier import Classifier
+from eyebright.classifier import Classifier, Prediction
 from eyebright.data.sources import open_source
 from eyebright.data.sources.address import file_name, is_address, is_file_address, parent, without_secrets
 from eyebright.data.sources.archive import ARCHIVE_ENDINGS
@@ -47,29 +47,24 @@ class Answer:
     Attributes:
         source: the image as the user would find it.
         id: content id; None when the file could not be read.
-        label, probability, probabilities: the prediction; None for an image that could not be used.
-        superclass, superclass_probability: the same one level up; None for a classifier with one level of classes.
+        prediction: what the classifier says; None for an image that could not be used.
         status: `ok`, or why not.
         reason: the same as a sentence.
     """
 
     source: str
     id: str | None = None
-    label: str | None = None
-    probability: float | None = None
-    probabilities: dict[str, float] | None = None
-    superclass: str | None = None
-    superclass_probability: float | None = None
+    prediction: Prediction | None = None
     status: str = "ok"
     reason: str = ""
 
-    def as_dict(self, top: int | None = None) -> dict[str, Any]:
-        """Plain values for JSON; with `top`, only the most probable classes."""
-        values = dataclasses.asdict(self)
-        if top is not None and self.probabilities is not None:
-            ranked = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
-            values["probabilities"] = dict(ranked[:top])
-        return values
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: those of the prediction beside source, id, status and reason."""
+        names = [field.name for field in dataclasses.fields(Prediction)]
+        said = dict.fromkeys(names) if self.prediction is None else dataclasses.asdict(self.prediction)
+        return {"source": self.source, "id": self.id, "status": self.status, "reason": self.reason} | {
+            name: said[name] for name in names if name not in ("source", "id")
+        }
 
 
 def predict(
@@ -90,14 +85,15 @@ def predict(
                 batch = names[first : first + BATCH]
                 looked = list(pool.map(look, batch))
                 pixels = [pixel for _, pixel, _ in looked if pixel is not None]
-                rows = iter(classifier.probabilities_of_pixels(np.stack(pixels)) if pixels else ())
+                predictions = iter(classifier.predict_pixels(np.stack(pixels)) if pixels else ())
                 for name, (image, pixel, problem) in zip(batch, looked, strict=True):
                     shown = f"{opened.prefix}{name}"
                     if pixel is None:
                         assert problem is not None
                         yield Answer(source=shown, id=image, status=problem.status, reason=problem.problem)
                     else:
-                        yield _answer(classifier, shown, image, next(rows))
+                        said = dataclasses.replace(next(predictions), source=shown, id=image)
+                        yield Answer(source=shown, id=image, prediction=said)
                     task.advance()
 
 
@@ -136,18 +132,3 @@ def _look(
         return image, classifier.record.preprocess.pixels(content), None
     except UndecodableImage as error:
         return image, None, error
-
-
-def _answer(classifier: Classifier, source: str, image: str | None, row: npt.NDArray[np.float32]) -> Answer:
-    best = int(row.argmax())
-    names = classifier.classes
-    superclass, superclass_probability = classifier.superclass(row)
-    return Answer(
-        source=source,
-        id=image,
-        label=names[best],
-        probability=float(row[best]),
-        probabilities={name: float(value) for name, value in zip(names, row, strict=True)},
-        superclass=superclass,
-        superclass_probability=superclass_probability,
-    )
