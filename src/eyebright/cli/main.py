@@ -18,7 +18,9 @@ VERBS = {
     "resume": "Continue a run that was interrupted or killed.",
     "predict": "Classify images, folders or tables.",
     "evaluate": "Score a classifier on labelled images that it has not seen.",
-    "report": "Write the report of a run again.",
+    "explain": "Show what a classifier looks at in an image.",
+    "compare": "Compare classifiers on the same images.",
+    "report": "Write the report of a run again, or of many runs.",
     "verify": "Check that a classifier still says what it said when it was made.",
     "models": "Networks that can be trained.",
     "datasets": "Data sets that have a name.",
@@ -42,6 +44,8 @@ Examples:
   eyebright audit photos/
   eyebright train photos/ --budget 5m
   eyebright predict runs/NAME photo.jpg folder/ --json
+  eyebright explain runs/NAME photo.jpg
+  eyebright compare runs/ONE runs/ANOTHER
 """
 
 

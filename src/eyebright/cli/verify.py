@@ -33,5 +33,7 @@ def command(
     print("all files have the hashes that were recorded")
     for replay in replays:
         unit = "of 255" if replay.runtime == "preprocessing" else "in probability"
+        if replay.runtime.endswith("conclusions"):
+            unit = "of the outlier score, the same prediction sets"
         difference = f"largest difference {replay.largest_difference:.2g} {unit}"
-        print(f"{replay.runtime:<13} {replay.samples} golden samples, {difference}: passed")
+        print(f"{replay.runtime:<24} {replay.samples} golden samples, {difference}: passed")
