@@ -1,29 +1,38 @@
-"""Score a trained classifier on labelled images that it has not seen. No torch."""
+"""How good a classifier is: by what it said of its test images, on new images, or by a table of answers. No torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eyebright.atomic import write_json
-from eyebright.bundle import BundleRecord, read_bundle
+from eyebright.bundle import RECORD_FILE, read_bundle
 from eyebright.classifier import Classifier
 from eyebright.data.manifest import Manifest
 from eyebright.data.sources import Source, open_source
-from eyebright.data.sources.hierarchy import FOLDERS, with_superclasses
-from eyebright.data.superclasses import superclasses_of
-from eyebright.decode import UndecodableImage
-from eyebright.errors import DataError
+from eyebright.errors import DataError, EyebrightError
+from eyebright.evaluation.costs import CostMatrix
+from eyebright.evaluation.image_properties import PROPERTIES_FILE
 from eyebright.evaluation.metrics import Metrics, evaluate
 from eyebright.evaluation.predictions import Predictions, make_predictions
+from eyebright.evaluation.slices import make_column
+from eyebright.jobs.scoring import (
+    check_labels,
+    check_superclasses,
+    images_to_score,
+    known_splits,
+    logits_of,
+    nothing_left,
+    open_scored,
+)
+from eyebright.jobs.slices import chosen_columns, run_slices, slices_by
+from eyebright.jobs.tables import read_predictions, user_column
 from eyebright.progress import Progress, Silent
-
-BATCH = 32
+from eyebright.run import open_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,16 +44,23 @@ class Evaluation:
         predictions: one row for each scored image.
         seen: images left out because the classifier was trained or calibrated on them, by split.
         test_images: scored images that belong to the run's own test split, and so have been scored before.
+        stored: nothing was scored: these are answers that were there.
         ledger: images that could not be used: source, status, reason.
-        folder: where predictions and metrics were written; None for a bundle without a run.
+        folder: where predictions and metrics were written; None for a bundle without a run, and where nothing new was
+            scored.
+        slices: accuracy on parts of the images, {column: {part: {images, accuracy, expected}}}; empty unless asked for.
+        worst_slices: what the search for bad slices found, as `WorstSlice.as_dict`; None unless asked for.
     """
 
     metrics: Metrics
     predictions: Predictions
-    seen: dict[str, int]
-    test_images: int
-    ledger: list[dict[str, str]]
-    folder: Path | None
+    seen: dict[str, int] = dataclasses.field(default_factory=dict)
+    test_images: int = 0
+    stored: bool = False
+    ledger: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    folder: Path | None = None
+    slices: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    worst_slices: list[dict[str, Any]] | None = None
 
 
 def evaluate_on(
@@ -55,6 +71,9 @@ def evaluate_on(
     include_seen: bool = False,
     allow_bad: float = 0.01,
     superclass: str | None = None,
+    costs: CostMatrix | None = None,
+    by: Sequence[str] = (),
+    slices: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score the classifier of a run or bundle on `data`.
@@ -70,6 +89,9 @@ def evaluate_on(
         allow_bad: share of images that may be unusable.
         superclass: where the data says its superclasses (see `data.superclass`); nested folders named like those that
             the classifier learnt from are recognised without it.
+        costs: what each mistake costs, for a cost-weighted error.
+        by: columns of the data to cut by.
+        slices: also cut by image properties and origin, and search for the worst slices.
         progress: whom to tell.
 
     Raises:
@@ -77,56 +99,21 @@ def evaluate_on(
     """
     progress = progress or Silent()
     bundle = read_bundle(path)
+    record = bundle.record
     classifier = Classifier(bundle)
-    source = _open(data, superclass, bundle.record)
+    source = open_scored(data, superclass, record)
     manifest = Manifest.scan(source, progress=progress)
     manifest.check(allow_bad, for_training=False)
     manifest.check_labels()
-    known = _known_splits(bundle.path.parent / "manifest.parquet", progress)
-    columns: dict[str, list[Any]] = {name: [] for name in ("id", "source", "label", "split")}
-    seen: dict[str, int] = {}
-    done: set[str] = set()
-    for image, name, label, given in zip(
-        *(manifest.ok[column].to_pylist() for column in ("id", "source", "label", "split")), strict=True
-    ):
-        if (split is not None and given != split) or image in done:
-            continue
-        done.add(image)
-        if known.get(image) in ("train", "val") and not include_seen:
-            seen[known[image]] = seen.get(known[image], 0) + 1
-            continue
-        for column, value in zip(columns, (image, name, label, "test"), strict=True):
-            columns[column].append(value)
-    _check_labels(columns["label"], classifier.classes)
-    _check_superclasses(manifest, bundle.record.superclasses)
-    if not columns["id"] and not seen:
-        given = sorted({name for name in manifest.ok["split"].to_pylist() if name is not None})
-        raise DataError(
-            f"no image of {data} is left to score: none is in the split {split!r}",
-            expected=f"labelled images in that split; the data has {', '.join(given) or 'no splits'}",
-            remedy="leave --split out, or name a split that the data has",
-        )
+    known = known_splits(bundle.path.parent / "manifest.parquet", progress)
+    columns, seen = images_to_score(manifest, known, split, include_seen)
+    check_labels(columns["label"], classifier.classes)
+    check_superclasses(manifest, record.superclasses)
     if not columns["id"]:
-        raise DataError(
-            f"no image of {data} is left to score: {sum(seen.values())} were trained or calibrated on",
-            expected="labelled images that the classifier has not seen",
-            remedy="give other images, or pass --include-seen if you know what that number means",
-        )
-    logits, failures, kept = [], [], []
-    with progress.task("scoring", len(columns["id"])) as task:
-        for first in range(0, len(columns["id"]), BATCH):
-            pixels = []
-            for row in range(first, min(first + BATCH, len(columns["id"]))):
-                try:
-                    pixels.append(bundle.record.preprocess.pixels(source.read(columns["source"][row])))
-                    kept.append(row)
-                except UndecodableImage as error:
-                    failures.append({"source": columns["source"][row], "status": error.status, "reason": error.problem})
-                task.advance()
-            if pixels:
-                logits.append(classifier.run_pixels(np.stack(pixels))[1])
+        raise nothing_left(manifest, data, split, seen)
+    logits, kept, failures = logits_of(classifier, source, columns["source"], progress)
     ledger = [entry for entry in manifest.ledger() if entry["status"] != "stray"] + failures
-    if len(failures) > allow_bad * len(columns["id"]) or not logits:
+    if len(failures) > allow_bad * len(columns["id"]) or not kept:
         raise DataError(
             f"{len(failures)} of {len(columns['id'])} images could not be decoded, "
             f"such as {failures[0]['source']}: {failures[0]['reason']}",
@@ -135,62 +122,162 @@ def evaluate_on(
     chosen = {name: [values[row] for row in kept] for name, values in columns.items()}
     predictions = make_predictions(
         chosen["id"], chosen["source"], chosen["label"], chosen["split"],
-        np.concatenate(logits), bundle.record.temperature, classifier.classes, bundle.record.superclasses,
+        logits, record.decisions.calibration, classifier.classes, record.superclasses,
     )  # fmt: skip
-    metrics = evaluate(predictions)
-    test_images = sum(known.get(image) == "test" for image in chosen["id"])
-    folder = None
-    if known:
-        stem = re.sub(r"[^\w.-]+", "-", Path(str(data)).name).strip("-.") or "data"
-        folder = bundle.path.parent / "evaluations" / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-        predictions.write(folder / "predictions.parquet")
-        facts = {"data": str(data), "seen_left_out": seen, "own_test_images": test_images, "ledger": ledger}
-        write_json(folder / "metrics.json", {"metrics": metrics.as_dict(), **facts})
+    result = Evaluation(
+        metrics=evaluate(predictions, costs=costs),
+        predictions=predictions,
+        seen=seen,
+        test_images=sum(known.get(image) == "test" for image in chosen["id"]),
+        ledger=ledger,
+        **_cut(manifest, source, predictions, by=by, slices=slices, progress=progress),
+    )
+    if not known:
+        return result
+    stem = re.sub(r"[^\w.-]+", "-", Path(str(data)).name).strip("-.") or "data"
+    folder = bundle.path.parent / "evaluations" / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    _write(result, folder, data)
+    return dataclasses.replace(result, folder=folder)
+
+
+def evaluate_stored(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    costs: CostMatrix | None = None,
+    by: Sequence[str] = (),
+    slices: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure what the classifier of a run said of its own test images when it was made; nothing is scored again.
+
+    Args:
+        path: a run.
+        split: `test` when None, or `val`.
+        costs, by, slices, progress: as for `evaluate_on`; columns are those of the data that the run learnt from.
+
+    Raises:
+        BundleError: there is no run, or it did not finish.
+        DataError: there are no predictions of this split.
+    """
+    progress = progress or Silent()
+    run = open_run(Path(path).parent if (Path(path) / RECORD_FILE).is_file() else path)
+    predictions = _of_split(Predictions.read(run.file("predictions.parquet")), split, run.path)
+    manifest = Manifest.read(run.file("manifest.parquet"))
+    source, keep = None, None
+    if slices:
+        keep = run.file(PROPERTIES_FILE)
+        try:
+            source = open_source(manifest.spec)
+        except EyebrightError as error:
+            if not keep.is_file():
+                progress.warn(f"no slices by image property, as the images are gone: {error.problem}")
+    cut = _cut(manifest, source, predictions, by=by, slices=slices, keep=keep, progress=progress)
     return Evaluation(
-        metrics=metrics, predictions=predictions, seen=seen, test_images=test_images, ledger=ledger, folder=folder
+        metrics=evaluate(predictions, costs=costs),
+        predictions=predictions,
+        stored=True,
+        test_images=len(predictions) if (split or "test") == "test" else 0,
+        **cut,
     )
 
 
-def _open(data: str | Path, rule: str | None, record: BundleRecord) -> Source:
-    """The images, with labels at the level of the classifier's classes."""
-    source = open_source(data)
-    if rule is None and record.superclasses:
-        labels = {item.label for item in source.items() if item.label is not None}
-        if not labels <= set(record.classes) and labels <= set(record.superclasses.values()):
-            rule = FOLDERS
-    return with_superclasses(source, rule)
+def evaluate_table(
+    path: str | Path,
+    data: str | Path | None = None,
+    *,
+    split: str | None = None,
+    classes: Sequence[str] | None = None,
+    labels: str | Path | None = None,
+    costs: CostMatrix | None = None,
+    by: Sequence[str] = (),
+    slices: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure the answers of any model, given as a table.
 
+    Args:
+        path: the table; see `jobs.tables`.
+        data: the images that it is about, for slices.
+        split: of the table; the test split where it has several and this is None.
+        classes, labels: see `read_predictions`.
+        costs, by, slices, progress: as for `evaluate_on`; columns are those of the table, else those of `data`.
 
-def _known_splits(path: Path, progress: Progress) -> dict[str, str]:
-    """Split of every image of the run by content id; empty for a bundle that left its run."""
-    if not path.is_file():
-        progress.warn("this bundle has no run beside it: images that it was trained on cannot be recognised")
-        return {}
-    ok = Manifest.read(path).ok
-    # An image that leaked into several splits counts as trained on.
-    order = {"test": 0, "val": 1, "train": 2}
-    pairs = sorted(zip(ok["id"].to_pylist(), ok["split"].to_pylist(), strict=True), key=lambda pair: order[pair[1]])
-    return dict(pairs)
-
-
-def _check_superclasses(manifest: Manifest, known: dict[str, str]) -> None:
-    if not known:
-        return
-    for name, above in superclasses_of(manifest).items():
-        if known.get(name, above) != above:
+    Raises:
+        DataError: the table cannot be used, or `slices` is asked for and `data` holds none of its images.
+    """
+    progress = progress or Silent()
+    predictions = read_predictions(path, classes=classes, labels=labels, progress=progress)
+    if split is not None or any(name is not None for name in predictions.column("split")):
+        predictions = _of_split(predictions, split, Path(path))
+    own = {name: user_column(path, name, predictions) for name in by}
+    cut: dict[str, Any] = {"slices": {}}
+    if data is not None:
+        source = open_source(data)
+        manifest = Manifest.scan(source, progress=progress)
+        shared = set(manifest.ok["id"].to_pylist()) & set(predictions.column("id"))
+        if not shared:
             raise DataError(
-                f"the class {name!r} is below {above!r} in these images and below {known[name]!r} in the classifier",
-                expected="the same superclasses as in training",
-                remedy="move or rename the folder, or correct the column or file that says the superclass",
+                f"none of the {manifest.ok.num_rows} images of {data} is in {path}",
+                expected="the images that the table is about: its ids are their content ids",
+                remedy="give the table a column `source` with the paths of the images, which are then read for ids",
             )
+        if len(shared) < len(predictions):
+            progress.warn(f"{len(predictions) - len(shared)} of {len(predictions)} images of the table are not there")
+        elsewhere = [name for name in by if own[name] is None]
+        cut = _cut(manifest, source, predictions, by=elsewhere, slices=slices, progress=progress)
+    for name, values in own.items():
+        if values is not None:
+            column = make_column(name, values, always=True)
+            assert column is not None
+            cut["slices"] = slices_by(predictions, [column]) | cut["slices"]
+        elif data is None:
+            raise DataError(
+                f"{path} has no column {name!r}",
+                expected="a column of the table, or of its images",
+                remedy="check the name, or name the images behind the table: `eyebright evaluate TABLE DATA --by ...`",
+            )
+    return Evaluation(metrics=evaluate(predictions, costs=costs), predictions=predictions, stored=True, **cut)
 
 
-def _check_labels(labels: list[str], classes: tuple[str, ...]) -> None:
-    unknown = sorted(set(labels) - set(classes))
-    if unknown:
+def _cut(
+    manifest: Manifest,
+    source: Source | None,
+    predictions: Predictions,
+    *,
+    by: Sequence[str],
+    slices: bool,
+    keep: Path | None = None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """`slices` and `worst_slices` of an evaluation; the columns that were asked for come first."""
+    found: dict[str, Any] = {"slices": slices_by(predictions, chosen_columns(manifest, predictions, by))}
+    if slices:
+        more = run_slices(manifest, source, predictions, keep=keep, progress=progress)
+        found = {"slices": found["slices"] | more["slices"], "worst_slices": more["worst_slices"]}
+    return found
+
+
+def _of_split(predictions: Predictions, split: str | None, path: Path) -> Predictions:
+    chosen = predictions.select(split or "test")
+    if not len(chosen):
+        there = sorted({name for name in predictions.column("split") if name is not None})
         raise DataError(
-            f"labels that are not classes of this classifier: {', '.join(map(repr, unknown[:5]))}"
-            + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""),
-            expected=f"labels among {', '.join(map(repr, classes[:20]))}{' ...' if len(classes) > 20 else ''}",
-            remedy="rename the class folders or labels, or leave these images out",
+            f"{path} has no predictions of the split {split or 'test'!r}",
+            expected=f"one of {', '.join(there)}" if there else "a column `split`",
+            remedy="name a split that it has with --split",
         )
+    return chosen
+
+
+def _write(result: Evaluation, folder: Path, data: str | Path) -> None:
+    result.predictions.write(folder / "predictions.parquet")
+    facts: dict[str, Any] = {
+        "data": str(data), "seen_left_out": result.seen, "own_test_images": result.test_images,
+        "ledger": result.ledger,
+    }  # fmt: skip
+    if result.slices:
+        facts["slices"] = result.slices
+    if result.worst_slices is not None:
+        facts["worst_slices"] = result.worst_slices
+    write_json(folder / "metrics.json", {"metrics": result.metrics.as_dict(), **facts})

@@ -17,14 +17,13 @@ from eyebright.data.leaks import leaked_ids
 from eyebright.data.manifest import Manifest
 from eyebright.data.pack import Pack
 from eyebright.data.sources import Source
-from eyebright.data.sources.combined import DATASET_COLUMN
 from eyebright.data.superclasses import superclasses_of
 from eyebright.decisions.record import sibling_classes
 from eyebright.evaluation.decide import fit_decisions, measure_decisions
 from eyebright.evaluation.features import FEATURES_FILE, Features
 from eyebright.evaluation.metrics import Metrics, evaluate
 from eyebright.evaluation.predictions import Predictions, make_predictions
-from eyebright.evaluation.slices import ImageInSplit, accuracy_by, column_values
+from eyebright.evaluation.slices import ImageInSplit, accuracy_by
 from eyebright.export.onnx import export_onnx
 from eyebright.jobs.bundling import GOLDEN_SAMPLES, make_bundle
 from eyebright.jobs.card import model_card
@@ -32,6 +31,7 @@ from eyebright.jobs.cost import measure_cost
 from eyebright.jobs.environment import now, versions
 from eyebright.jobs.outputs import Outputs, OutputsOf
 from eyebright.jobs.prepare import split_rows
+from eyebright.jobs.slices import run_slices
 from eyebright.progress import Progress
 from eyebright.recipes.base import Plan
 from eyebright.recipes.finish import TRAIN_SAMPLE
@@ -145,7 +145,14 @@ def finish(
             ),
         },
         "cost": measure_cost(bundle, network, images_per_second=len(sets["test"]) / outputs["test"].seconds),
-        **_slices(predictions.select("test"), manifest),
+        **run_slices(
+            manifest,
+            source,
+            predictions,
+            progress=progress,
+            keep=run.file("properties.parquet"),
+            max_pixels=plan.config.data.max_pixels,
+        ),
         **_leaks(predictions.select("test"), manifest, progress),
     }
     write_json(run.file("metrics.json"), metrics)
@@ -199,15 +206,6 @@ def _fit(outputs: dict[str, Outputs], sets: dict[str, PixelSet]) -> dict[str, An
         one = score_logits(torch.from_numpy(outputs[split].logits), torch.from_numpy(sets[split].targets))
         found[split] = {"accuracy": one.accuracy, "loss": one.loss, "images": len(sets[split])}
     return found
-
-
-def _slices(test: Predictions, manifest: Manifest) -> dict[str, Any]:
-    """`slices` of the test images by the data set that they came from, where there are several."""
-    values = column_values(manifest, DATASET_COLUMN)
-    if len(set(values.values())) < 2:
-        return {}
-    found = accuracy_by(test, values)
-    return {"slices": {DATASET_COLUMN: {value: part.as_dict() for value, part in found.items()}}}
 
 
 def _golden(rows: Any, packed: Pack, source: Source, plan: Plan) -> dict[str, Any]:
