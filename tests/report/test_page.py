@@ -10,6 +10,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ import eyebright.report as templates
 from eyebright.errors import DataError
 from eyebright.evaluation import evaluate, fit_temperature, make_predictions
 from eyebright.report import DataFacts, ReportContent, Section, write_report
+from eyebright.report.drawings import drawings_of
 from eyebright.report.gallery import Gallery, chosen_samples, most_confident_mistakes
 from eyebright.report.page import render, sections
 
@@ -131,14 +133,67 @@ def test_the_page_and_every_figure_are_written(content: ReportContent, tmp_path:
     assert path.stat().st_size < 1_500_000
     names = {file.stem for file in (tmp_path / "figures").iterdir()}
     assert names == {
-        "class_counts", "class_scores", "confusion_matrix", "curves", "examples", "mistakes", "reliability", "samples"
+        "class_counts", "class_scores", "confusion_matrix", "curves", "examples", "mistakes", "reliability", "samples",
+        "stages",
+        "confidence-accuracy-against-confidence", "training-accuracy", "training-loss", "training-learning-rate",
     }  # fmt: skip
-    for file in (tmp_path / "figures").iterdir():
+    for file in (tmp_path / "figures").glob("*.png"):
         with Image.open(file) as picture:
             picture.load()
             assert picture.width > 300
     write_report(tmp_path, content)
     assert {file.name for file in tmp_path.iterdir()} == {"report.html", "figures"}
+
+
+def test_drawings_of_the_page_are_files_that_need_nothing_else(content: ReportContent, tmp_path: Path) -> None:
+    write_report(tmp_path, content)
+    drawings = sorted((tmp_path / "figures").glob("*.svg"))
+    assert len(drawings) == 4
+    for file in drawings:
+        text = file.read_text(encoding="utf-8")
+        root = ElementTree.fromstring(text)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert float(root.attrib["width"]) > 300
+        assert "var(" not in text
+        assert "#5a48c2" in text
+        assert root.findall(".//{http://www.w3.org/2000/svg}path")
+
+
+def test_charts_with_one_name_get_files_of_their_own() -> None:
+    chart = '<svg class="chart" viewBox="0 0 9 9" aria-label="A &amp; B"><svg class="plot"><path d="M0 0"/></svg></svg>'
+    found = drawings_of(f'<section id="one">{chart}{chart}</section><section id="two">{chart}</section>')
+    assert list(found) == ["one-a-b", "one-a-b-2", "two-a-b"]
+    assert all(ElementTree.fromstring(document) is not None for document in found.values())
+
+
+def test_a_page_with_over_a_hundred_pictures_that_do_not_compress_is_below_eight_megabytes(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    ids, names = [f"{number:04d}" for number in range(1000)], [f"class {number}" for number in range(20)]
+    truth = random.integers(0, 20, 1000)
+    guess = np.where(random.random(1000) < 0.4, random.integers(0, 20, 1000), truth)
+    predictions = make_predictions(
+        ids, ids, [names[i] for i in truth], ["test"] * 1000, np.eye(20)[guess] * 9, 1.0, names
+    )
+
+    def noise(id_: str) -> Image.Image:
+        return Image.fromarray(random.integers(0, 256, (200, 200, 3), dtype=np.uint8))
+
+    content = ReportContent(
+        run_name="noise", data="noise", classes=names, predictions=predictions, test=evaluate(predictions),
+        thumbnails=noise, overlays=lambda chosen: {id_: noise(id_) for id_ in chosen},
+        samples=dict.fromkeys(names, ids[:8]), class_counts={"test": dict.fromkeys(names, 50)},
+    )  # fmt: skip
+    path = write_report(tmp_path, content)
+    page = Page(path.read_text(encoding="utf-8"))
+    assert sum(tag == "img" for tag, _ in page.tags) > 200
+    assert 2_000_000 < path.stat().st_size < 8_000_000
+
+
+def test_every_picture_is_in_the_page_once(content: ReportContent) -> None:
+    without_samples = dataclasses.replace(content, samples={})
+    uris = [str(attributes["src"]) for tag, attributes in page_of(without_samples).tags if tag == "img"]
+    assert len(uris) > 60
+    assert len(uris) == len(set(uris))
 
 
 def test_nothing_is_fetched_from_elsewhere(content: ReportContent) -> None:
@@ -173,7 +228,8 @@ def test_headings_anchors_and_pictures_are_accessible(content: ReportContent) ->
     assert links
     assert set(links) <= ids
     assert sum(tag == "h1" for tag, _ in tags) == 1
-    assert sum(tag == "h2" for tag, _ in tags) == len(links)
+    titles = {attributes["id"] for tag, attributes in tags if tag == "h2" and "id" in attributes}
+    assert titles == {f"{attributes['id']}-title" for tag, attributes in tags if tag == "section"}
     assert all(attributes.get("alt") for tag, attributes in tags if tag == "img")
     assert all(
         attributes.get("aria-label") or attributes.get("aria-hidden") for tag, attributes in tags if tag == "svg"
@@ -218,8 +274,10 @@ def test_names_and_paths_are_escaped(content: ReportContent) -> None:
             config={nasty: nasty},
         )
     )
-    ours = (Path(templates.__file__).parent / "templates" / "curves.js").read_text(encoding="utf-8")
-    assert [script.strip() for script in page.scripts] == [ours.strip()]
+    folder = Path(templates.__file__).parent / "templates"
+    ours = ["curves.js", "page.js", "pictures.js", "confusion.js"]
+    scripts = "".join((folder / name).read_text(encoding="utf-8") for name in ours)
+    assert re.sub(r"\s", "", "".join(page.scripts)) == re.sub(r"\s", "", scripts)
     assert nasty in page.text
 
 
@@ -287,7 +345,7 @@ def test_a_perfect_classifier_has_no_mistakes_to_show(tmp_path: Path) -> None:
 
 
 def test_later_parts_can_add_sections(content: ReportContent, tmp_path: Path) -> None:
-    more = Section("again", "Examples again", "examples.html", {"split": "test", "pictures": []})
+    more = Section("again", "Examples again", "plan.html", {"summary": [], "plan": ["once more"]})
     page = Page(write_report(tmp_path, content, more_sections=[more]).read_text(encoding="utf-8"))
     assert "Examples again" in page.text
 
@@ -309,7 +367,7 @@ def test_samples_stay_light_whatever_the_number_of_classes(classes: int, shown: 
         assert max(chosen) > "c0950"
 
 
-def test_leaks_change_what_the_headline_says(content: ReportContent, tmp_path: Path) -> None:
+def test_leaks_change_what_the_headline_says(content: ReportContent) -> None:
     part = {"images": 3, "accuracy": {"value": 0.5, "low": 0.3, "high": 0.7, "method": "wilson"}}
     for leaks, said, unsaid in (
         ({"leaked": part, "clean": part}, "Without these it is", "the true share lies between"),
@@ -317,6 +375,6 @@ def test_leaks_change_what_the_headline_says(content: ReportContent, tmp_path: P
         ({}, "which the classifier never saw", "also in the training or validation images"),
     ):
         changed = dataclasses.replace(content, leaks=leaks)
-        text = write_report(tmp_path, changed).read_text(encoding="utf-8")
+        text = page_of(changed).text
         assert said in text
         assert unsaid not in text

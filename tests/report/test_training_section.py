@@ -138,7 +138,10 @@ def test_every_epoch_stands_in_the_table(content: ReportContent) -> None:
 def test_histories_with_gaps_make_a_section_and_a_figure(content: ReportContent, change: dict[str, Any]) -> None:
     changed = dataclasses.replace(content, **change)
     section = Section("training", "Training", "training.html", training_section(changed))
-    assert "Every epoch" in Page(render_page("report.html", [section], content=changed, headline=None)).text
+    assert (
+        "Every epoch"
+        in Page(render_page("report.html", [section], content=changed, headline=None, verdict=None, anchors=())).text
+    )
     figure = curves(changed)
     FigureCanvasAgg(figure)
     figure.savefig(io.BytesIO())

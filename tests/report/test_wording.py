@@ -57,7 +57,7 @@ def test_confused_pairs_are_the_largest_cells_off_the_diagonal() -> None:
         ("ant", "bee", 3),
         ("bee", "ant", 1),
     ]
-    assert pairs[0]["share"] == 0.5
+    assert pairs[0]["share"].value == 0.5
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,8 @@ def heat_map(confusion: Sequence[Sequence[int]], classes: Sequence[str], title: 
     return _svg(margin + side + 4, margin + side + 4, title, body, "wide")
 
 
-def column_chart(values: Sequence[int], title: str) -> Markup:
-    """Columns without names, for the sizes of many classes, in the order given."""
+def column_chart(values: Sequence[int], title: str, words: Sequence[str] = ()) -> Markup:
+    """Columns without names, for the sizes of many classes, in the order given; `words` says what each column is."""
     width, height, left = 640, 160, 48
     ticks = round_ticks(0, max([*values, 1]), about=3)
     step = (width - left) / max(1, len(values))
@@ -122,5 +122,7 @@ def column_chart(values: Sequence[int], title: str) -> Markup:
         tall = (height - 20) * value / ticks[-1]
         gap = min(1.0, step * 0.2)
         x, y = left + index * step + gap / 2, height - 8 - tall
-        body.append(f'<rect class="fill-accent" x="{x:.2f}" y="{y:.1f}" width="{step - gap:.2f}" height="{tall:.1f}"/>')
+        detail = f"<title>{escape(words[index])}</title>" if words else ""
+        box = f'x="{x:.2f}" y="{y:.1f}" width="{step - gap:.2f}" height="{tall:.1f}"'
+        body.append(f'<rect class="fill-accent" {box}>{detail}</rect>')
     return _svg(width, height, title, body, "wide")

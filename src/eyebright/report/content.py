@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from eyebright.data.audit.findings import Finding
 from eyebright.evaluation.metrics import Metrics
 from eyebright.evaluation.predictions import Predictions
 
@@ -35,11 +36,13 @@ class ReportContent:
     Attributes:
         run_name: the title.
         data: the data as the user named it.
+        run_path: the run's folder, for commands to copy; empty for `runs/NAME`.
         classes: class names in index order.
         predictions: all predictions of the run; `scored_split` are the ones shown.
         test: metrics of the test split, None when there is none.
         validation: metrics of the validation split.
         created: when, as text.
+        findings: what was found in the data before training.
         summary: sentences that say what was chosen and why.
         notes: warnings that the reader should see before any number (leaks, a class without test images).
         plan: the lines of the plan as they were printed before the start.
@@ -63,13 +66,17 @@ class ReportContent:
             `evaluation.decide.measure_decisions` gives it. Empty for a run that has none.
         robustness: accuracy under corruptions, as `evaluation.robustness.Robustness.as_dict` gives it; empty when it
             was not measured.
-        cost: `parameters`, `weights_bytes`, `onnx_bytes`, `latency_ms` {p50, p99, threads}, `images_per_second`; any
-            of them may be absent.
-        explanation: `method`, `layer` and `why` of the overlays; empty without overlays.
+        cost: `parameters`, `weights_bytes`, `onnx_bytes`, `latency_ms` {p50, p99, threads}, `images_per_second`,
+            `peak_memory_bytes`, `peak_gpu_memory_bytes`; any of them may be absent.
+        importance: what a classifier on computed features looks at, as `metrics.json` has it; empty for networks.
+        explanation: `method`, `layer` and `why` of the overlays, and `note` where something kept them from being made;
+            empty without either.
         overlays: gives, for ids of images, the picture with a map of what the classifier looked at laid over it; ids
             whose image is gone are left out. None when there are none.
         embedding: a map of the features in two dimensions, as `evaluation.embedding.FeatureMap.as_dict` gives it; empty
             when there is none.
+        provenance: what the run can be traced by, {name: value}, such as the licence of the weights and the fingerprint
+            of the data.
         config, environment: settings and surroundings; nested mappings are shown as dotted keys.
         thumbnails: gives the picture of an image id; may raise DataError when it is gone.
     """
@@ -81,7 +88,9 @@ class ReportContent:
     thumbnails: Callable[[str], Image.Image]
     test: Metrics | None = None
     validation: Metrics | None = None
+    run_path: str = ""
     created: str = ""
+    findings: Sequence[Finding] = ()
     summary: Sequence[str] = ()
     notes: Sequence[str] = ()
     plan: Sequence[str] = ()
@@ -101,9 +110,11 @@ class ReportContent:
     decisions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     robustness: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     cost: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    importance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     explanation: Mapping[str, str] = dataclasses.field(default_factory=dict)
     overlays: Callable[[Sequence[str]], Mapping[str, Image.Image]] | None = None
     embedding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -116,6 +127,11 @@ class ReportContent:
     def metrics(self) -> Metrics | None:
         """The metrics behind the headline."""
         return self.test if self.test is not None else self.validation
+
+    @property
+    def path(self) -> str:
+        """The run's folder as it is named in commands."""
+        return self.run_path or f"runs/{self.run_name}"
 
     def scored(self) -> Predictions:
         """The labelled predictions behind the headline."""

@@ -1,8 +1,9 @@
-"""The figures of the report as PNG files, for papers and slides. Drawn without pyplot: no global state."""
+"""The figures of the report as files, for papers and slides: PNG drawn without pyplot (no global state), and the SVG
+drawings that the page itself shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,40 +22,50 @@ from eyebright.report.content import ReportContent
 from eyebright.report.curves import bands_of
 from eyebright.report.gallery import Gallery, chosen_samples, most_confident_mistakes, random_examples
 from eyebright.report.training import best_epoch, epochs_in_order
-from eyebright.report.wording import SPLIT_NAMES, percent
+from eyebright.report.wording import SPLIT_NAMES, duration, percent
 
-ACCENT, MUTED, RIGHT, WRONG, INK = "#5a48c2", "#a9a5b8", "#23724a", "#b3362b", "#25222e"
+ACCENT, MUTED, RIGHT, WRONG, INK = "#5a48c2", "#928ca2", "#0b6580", "#b3362b", "#25222e"
 _DPI = 110
 _NAMED_CLASSES = 40
 
 
-def write_figures(folder: Path, content: ReportContent, gallery: Gallery) -> None:
-    """Write one PNG a figure into `folder`, which is replaced as a whole; figures without data are left out."""
-    drawings: dict[str, Callable[[], Figure]] = {}
+def write_figures(
+    folder: Path, content: ReportContent, gallery: Gallery, *, drawings: Mapping[str, str] | None = None
+) -> None:
+    """Write one file a figure into `folder`, which is replaced as a whole; figures without data are left out.
+
+    Args:
+        drawings: SVG documents by name, beside the PNG files.
+    """
+    plots: dict[str, Callable[[], Figure]] = {}
     if content.history:
-        drawings["curves"] = lambda: curves(content)
+        plots["curves"] = lambda: curves(content)
     if content.class_counts:
-        drawings["class_counts"] = lambda: class_counts(content)
+        plots["class_counts"] = lambda: class_counts(content)
+    if content.timings:
+        plots["stages"] = lambda: stages(content)
     samples = chosen_samples(content.samples)
     if samples:
         cells = [(id_, name, INK) for name, ids in samples.items() for id_ in ids]
         each = max(len(ids) for ids in samples.values())
-        drawings["samples"] = lambda: picture_grid(cells, gallery, "Samples", columns=each if each > 1 else 8)
+        plots["samples"] = lambda: picture_grid(cells, gallery, "Samples", columns=each if each > 1 else 8)
     metrics = content.metrics
     if metrics is not None:
         scored = content.scored()
         wrong = most_confident_mistakes(scored)
-        drawings["confusion_matrix"] = lambda: confusion_matrix(metrics)
-        drawings["class_scores"] = lambda: class_scores(metrics)
-        drawings["reliability"] = lambda: reliability_diagram(scored)
-        drawings["examples"] = lambda: picture_grid(_told(random_examples(scored)), gallery, "Predictions")
+        plots["confusion_matrix"] = lambda: confusion_matrix(metrics)
+        plots["class_scores"] = lambda: class_scores(metrics)
+        plots["reliability"] = lambda: reliability_diagram(scored)
+        plots["examples"] = lambda: picture_grid(_told(random_examples(scored)), gallery, "Predictions")
         if len(wrong):
-            drawings["mistakes"] = lambda: picture_grid(_told(wrong), gallery, "Most confident mistakes")
+            plots["mistakes"] = lambda: picture_grid(_told(wrong), gallery, "Most confident mistakes")
     with replacing_folder(folder) as temporary:
-        for name, draw in drawings.items():
+        for name, draw in plots.items():
             figure = draw()
             FigureCanvasAgg(figure)
             figure.savefig(temporary / f"{name}.png")
+        for name, document in (drawings or {}).items():
+            (temporary / f"{name}.svg").write_text(document, encoding="utf-8")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -127,6 +138,22 @@ def class_counts(content: ReportContent) -> Figure:
         left += widths
     axes.set_yticks(np.arange(len(names)) if few else [], names if few else [])
     axes.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def stages(content: ReportContent) -> Figure:
+    """Seconds of each stage, in the order of the run."""
+    names, seconds = list(content.timings), list(content.timings.values())
+    figure = new_figure(8, max(1.6, 0.5 + 0.32 * len(names)))
+    axes = figure.subplots()
+    calm(axes, "Time of each stage")
+    axes.grid(axis="x", color=MUTED, alpha=0.3, linewidth=0.7)
+    axes.grid(visible=False, axis="y")
+    bars = axes.barh(names, seconds, color=ACCENT)
+    axes.bar_label(bars, labels=[duration(value) for value in seconds], padding=4, fontsize=9, color=INK)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("seconds", fontsize=9)
     return figure
 
 

@@ -26,6 +26,9 @@ class Picture:
         uri: its data URI, empty when the image is gone.
         enlarged: it is so small that its pixels should be shown as squares.
         probability_of_truth: what the classifier gave the true class.
+        true, guess: the places of `label` and `predicted` among the classes; -1 where they are not known.
+        overlay: the data URI of the same image with a map of what the classifier looked at; empty without one.
+        drawn: its place among those drawn by chance; -1 when it was not.
     """
 
     source: str
@@ -35,6 +38,10 @@ class Picture:
     predicted: str = ""
     confidence: float = 0.0
     probability_of_truth: float = 0.0
+    true: int = -1
+    guess: int = -1
+    overlay: str = ""
+    drawn: int = -1
 
     @property
     def right(self) -> bool:
@@ -54,12 +61,7 @@ class Gallery:
         """The picture, no side longer than THUMBNAIL_SIDE; None when it is gone."""
         if id_ not in self.images:
             try:
-                picture = self._thumbnails(id_)
-                picture = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
-                if max(picture.size) > THUMBNAIL_SIDE:
-                    picture = picture.copy()
-                    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-                self.images[id_] = picture
+                self.images[id_] = small(self._thumbnails(id_))
             except DataError:
                 self.images[id_] = None
         return self.images[id_]
@@ -68,7 +70,7 @@ class Gallery:
         """The picture as a data URI: lossless when tiny, else JPEG."""
         if id_ not in self._uris:
             picture = self.image(id_)
-            self._uris[id_] = "" if picture is None else _data_uri(picture)
+            self._uris[id_] = "" if picture is None else data_uri(picture)
         return self._uris[id_]
 
     def is_tiny(self, id_: str) -> bool:
@@ -84,8 +86,19 @@ class Gallery:
             if ids
         ]
 
-    def pictures(self, predictions: Predictions) -> list[Picture]:
-        """One picture for each row, with what was predicted."""
+    def pictures(
+        self,
+        predictions: Predictions,
+        *,
+        overlays: Mapping[str, str] | None = None,
+        drawn: Mapping[str, int] | None = None,
+    ) -> list[Picture]:
+        """One picture for each row, with what was predicted.
+
+        Args:
+            overlays: data URIs of overlays by id.
+            drawn: places among those drawn by chance by id.
+        """
         truth, guess, shares = predictions.labels_index(), predictions.predicted_index(), predictions.probabilities()
         return [
             Picture(
@@ -96,6 +109,10 @@ class Gallery:
                 predicted=predictions.classes[guess[row]],
                 confidence=float(shares[row, guess[row]]),
                 probability_of_truth=float(shares[row, truth[row]]),
+                true=int(truth[row]),
+                guess=int(guess[row]),
+                overlay=(overlays or {}).get(id_, ""),
+                drawn=(drawn or {}).get(id_, -1),
             )
             for row, (id_, source) in enumerate(
                 zip(predictions.table["id"].to_pylist(), predictions.column("source"), strict=True)
@@ -103,7 +120,17 @@ class Gallery:
         ]
 
 
-def _data_uri(picture: Image.Image) -> str:
+def small(picture: Image.Image) -> Image.Image:
+    """The picture in grey or RGB with no side longer than THUMBNAIL_SIDE; a copy when it has to change."""
+    picture = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
+    if max(picture.size) > THUMBNAIL_SIDE:
+        picture = picture.copy()
+        picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    return picture
+
+
+def data_uri(picture: Image.Image) -> str:
+    """A small picture as a data URI: lossless when tiny, else JPEG."""
     buffer = io.BytesIO()
     if max(picture.size) <= _PIXEL_ART_SIDE:
         picture.save(buffer, "PNG")

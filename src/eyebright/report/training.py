@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eyebright.evaluation.history import Record, figure, in_order, stage_of
-from eyebright.evaluation.overfitting import Verdict, best_of, diagnose
+from eyebright.evaluation.overfitting import Diagnosis, Verdict, best_of, diagnose
 from eyebright.evaluation.remedies import setting
 from eyebright.report import wording
 from eyebright.report.content import ReportContent
@@ -48,6 +48,21 @@ def best_epoch(records: Sequence[Record]) -> int | None:
     return next((index for index, record in enumerate(records) if record is best), None)
 
 
+def diagnosis_of(content: ReportContent) -> Diagnosis | None:
+    """Whether it memorised or stopped too early; None where nothing was trained that could be asked that."""
+    if any(figure(record, "epoch") is not None for record in content.history) or content.fit:
+        return _diagnosis(content)
+    return None
+
+
+def _diagnosis(content: ReportContent) -> Diagnosis:
+    known = {} if content.validation is None else {"images": content.validation.images}
+    return diagnose(
+        content.history, train=content.fit.get("train"), val={**known, **content.fit.get("val", {})},
+        config=content.config,
+    )  # fmt: skip
+
+
 def training_section(content: ReportContent) -> dict[str, Any]:
     """What the template of the section uses."""
     records = epochs_in_order(content.history)
@@ -70,11 +85,7 @@ def training_section(content: ReportContent) -> dict[str, Any]:
         for title, style, lines in _PANELS
     ]  # fmt: skip
     trained = any(label for label in labels)
-    known = {} if content.validation is None else {"images": content.validation.images}
-    diagnosis = diagnose(
-        content.history, train=content.fit.get("train"), val={**known, **content.fit.get("val", {})},
-        config=content.config,
-    )  # fmt: skip
+    diagnosis = _diagnosis(content)
     columns = [column for column in _COLUMNS if any(figure(record, column[0]) is not None for record in records)]
     return {
         "finding": wording.curves_finding(content.history),

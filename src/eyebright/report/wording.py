@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from eyebright.evaluation.estimate import Estimate
+from eyebright.evaluation.estimate import WILSON, Estimate
+from eyebright.evaluation.intervals import wilson
 from eyebright.evaluation.metrics import Metrics
 from eyebright.evaluation.predictions import Predictions
 
@@ -90,7 +91,10 @@ def always_the_largest_class(metrics: Metrics) -> tuple[str, float]:
 
 
 def confused_pairs(metrics: Metrics, most: int = 8) -> list[dict[str, Any]]:
-    """The pairs (true, predicted) behind most mistakes: `true, predicted, count, share` of the true class."""
+    """The pairs (true, predicted) behind most mistakes: `true, predicted, count, support, share`.
+
+    `share` is an Estimate: of the images of the true class, with Wilson's interval.
+    """
     confusion = np.asarray(metrics.confusion)
     wrong = confusion - np.diag(np.diag(confusion))
     pairs = []
@@ -99,8 +103,12 @@ def confused_pairs(metrics: Metrics, most: int = 8) -> list[dict[str, Any]]:
         number = int(wrong[true, predicted])
         if number == 0:
             break
-        names = {"true": metrics.classes[true], "predicted": metrics.classes[predicted]}
-        pairs.append({**names, "count": number, "share": number / int(confusion[true].sum())})
+        support = int(confusion[true].sum())
+        low, high = wilson(number, support)
+        pairs.append({
+            "true": metrics.classes[true], "predicted": metrics.classes[predicted], "count": number, "support": support,
+            "share": Estimate(number / support, float(low), float(high), WILSON),
+        })  # fmt: skip
     return pairs
 
 
@@ -149,7 +157,7 @@ def confusion_finding(metrics: Metrics) -> str:
         return f"{diagonal} No pair of classes stands out: none is confused more than {plural(first['count'], 'time')}."
     return (
         f"{diagonal} The most common mistake is to take {first['true']} for {first['predicted']}: "
-        f"{plural(first['count'], 'image')}, {percent(first['share'], 0)} of all {first['true']} images."
+        f"{plural(first['count'], 'image')}, {percent(first['share'].value, 0)} of all {first['true']} images."
     )
 
 
