@@ -29,7 +29,7 @@ from eyebright.jobs.finish import finish
 from eyebright.jobs.interrupt import heeding_signals, outlive_termination
 from eyebright.jobs.journal import Journal, append_history
 from eyebright.jobs.prepare import data_facts, pack, pixel_set
-from eyebright.jobs.reporting import make_report
+from eyebright.jobs.reporting import OVERLAY_SECONDS, make_report
 from eyebright.recipes import get_recipe
 from eyebright.recipes.base import Context, Plan
 from eyebright.run import Run
@@ -37,6 +37,10 @@ from eyebright.training.hooks import Hook, StopSignal
 from eyebright.training.team import Team
 from eyebright.training.writers import CsvWriter, TensorBoardWriter
 
+PAGE_SECONDS = 6.0
+"""Kept for the page itself when a budget is running out."""
+FEWEST_OVERLAY_SECONDS = 5.0
+"""With less than this left, the report goes without pictures of what the classifier looked at."""
 TOLD = ("possible", "clear", "underfitting")
 """Verdicts on overfitting that a user should see at once; the report has them all."""
 
@@ -174,8 +178,13 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
         **peak_memory(device),
     }
     write_json(run.file("environment.json"), {**environment, "outcome": facts})
+    left = context.seconds_left()
+    overlay_seconds = OVERLAY_SECONDS if left is None else min(OVERLAY_SECONDS, left - PAGE_SECONDS)
+    enough = overlay_seconds > FEWEST_OVERLAY_SECONDS
+    if not enough:
+        journal.note(f"no time is left to show what it looked at: `eyebright report {run.path}` adds it")
     with journal.stage("report"):
-        make_report(run, source=sitting.source)
+        make_report(run, source=sitting.source, overlays=enough, overlay_seconds=overlay_seconds)
     wall_seconds = sitting.seconds
     _warn_of_time(journal, wall_seconds, config.budget_seconds)
     facts |= {"wall_seconds": round(wall_seconds, 2), "warnings": journal.warnings, "seconds": journal.seconds}
