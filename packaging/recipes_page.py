@@ -19,7 +19,7 @@ A recipe is a named set of defaults with a plan: `eyebright train DATA --recipe 
 changed, by an option of the command, by `--set key=value`, or in a YAML file; `eyebright recipes show NAME --yaml`
 writes one to start from. `eyebright recipes list` shows all, `eyebright recipes show NAME` one of them.
 
-Three recipes are for any images. The others reproduce five published systems, each with the values of its source. Where
+Four recipes are for any images. The others reproduce five published systems, each with the values of its source. Where
 a source is silent or contradicts itself, the recipe says what was chosen. All of them run on any images: classes follow
 the data, and images are brought to the size and the channels that the recipe names.
 

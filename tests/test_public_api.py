@@ -12,7 +12,7 @@ import eyebright
 
 def test_public_names_are_pinned() -> None:
     assert eyebright.__all__ == [
-        "Classifier", "EyebrightClassifier", "EyebrightError", "Prediction", "Run", "audit", "evaluate",
+        "Classifier", "EyebrightClassifier", "EyebrightError", "Prediction", "Run", "audit", "compare", "evaluate",
         "find_learning_rate", "load",
         "open_run", "resume", "train", "verify",
     ]  # fmt: skip

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eyebright.errors import EyebrightError
     from eyebright.estimator import EyebrightClassifier
     from eyebright.jobs.audit import audit
+    from eyebright.jobs.compare import compare
     from eyebright.jobs.evaluate import evaluate_on as evaluate
     from eyebright.jobs.lr_find import find_learning_rate
     from eyebright.jobs.train import resume, train
@@ -34,6 +35,7 @@ _WHERE = {
     "Prediction": ("eyebright.classifier", "Prediction"),
     "Run": ("eyebright.run", "Run"),
     "audit": ("eyebright.jobs.audit", "audit"),
+    "compare": ("eyebright.jobs.compare", "compare"),
     "evaluate": ("eyebright.jobs.evaluate", "evaluate_on"),
     "find_learning_rate": ("eyebright.jobs.lr_find", "find_learning_rate"),
     "load": ("eyebright.classifier", "load"),
@@ -50,6 +52,7 @@ __all__ = [
     "Prediction",
     "Run",
     "audit",
+    "compare",
     "evaluate",
     "find_learning_rate",
     "load",

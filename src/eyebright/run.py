@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,10 @@ class Run:
         """Record how far the run has come."""
         assert state in STATES, state
         write_json(self.file("state.json"), {"state": state, **facts})
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows the run; the report lies above this layer, so it is found by its name."""
+        return str(import_module("eyebright.report.notebook").run_html(self))
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.file(name)

@@ -230,7 +230,9 @@ def test_evaluate_report_and_verify_as_json(
     assert Path(report["report"]) == run / "report.html"
     assert (run / "report.html").is_file()
     replays = told_json(["verify", run], capsys)
-    assert [replay["runtime"] for replay in replays] == ["preprocessing", "onnxruntime", "torch"]
+    assert [replay["runtime"] for replay in replays] == [
+        "preprocessing", "onnxruntime", "onnxruntime, conclusions", "torch", "torch, conclusions",
+    ]  # fmt: skip
     assert all(replay["passed"] for replay in replays)
 
 
@@ -289,7 +291,8 @@ def test_head_takes_what_it_wants(trained_run: Path) -> None:
     )
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     header, statuses = result.stdout.splitlines()
-    assert header == "source,id,status,reason,label,probability,angle-0,angle-1,angle-2"
+    concluded = "prediction_set,answer,answer_level,outlier,outlier_score"
+    assert header == f"source,id,status,reason,label,probability,{concluded},angle-0,angle-1,angle-2"
     assert statuses in ("0 0", "3 0")  # 3 when all was written before `head` left: one of the images is broken
     assert "Traceback" not in result.stderr
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from eyebright.evaluation.intervals import (
+    effective_wilson,
+    logit_limits,
+    mean_limits,
     mean_of_proportions,
     percentile_limits,
-    resampled_confusions,
     resampled_means,
     wilson,
 )
@@ -36,19 +38,82 @@ def test_wilson_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.93 < np.mean((low <= 0.9) & (high >= 0.9)) < 0.97
 
 
-def test_mean_of_one_proportion_is_wilson() -> None:
-    low, high = wilson([9], [10])
-    assert mean_of_proportions(np.array([0.9]), low, high) == pytest.approx((float(low[0]), float(high[0])))
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_mean_of_one_proportion_has_wilsons_limits(counts: tuple[int, int]) -> None:
+    low, high = wilson(*counts)
+    assert mean_of_proportions([counts[0]], [counts[1]]) == pytest.approx((float(low), float(high)), abs=1e-6)
 
 
-def test_resampled_confusion_keeps_supports_and_expected_counts() -> None:
-    confusion = np.array([[40, 10, 0], [5, 20, 5], [0, 0, 0]])
-    diagonals, columns = resampled_confusions(confusion, resamples=4000, seed=1)
-    assert (columns.sum(axis=1) == confusion.sum()).all()
-    np.testing.assert_allclose(diagonals.mean(axis=0), [40, 20, 0], atol=0.4)
-    np.testing.assert_allclose(columns.mean(axis=0), confusion.sum(axis=0), atol=0.4)
-    # Binomial variance of the first diagonal: 50 * 0.8 * 0.2 = 8.
-    assert diagonals[:, 0].var() == pytest.approx(8, rel=0.1)
+@given(st.lists(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1))
+def test_limits_of_a_mean_of_proportions_hold_it(counts: list[tuple[int, int]]) -> None:
+    right, total = np.array(counts).T
+    low, high = mean_of_proportions(right, total)
+    assert 0 <= low <= (right / total).mean() + 1e-9
+    assert (right / total).mean() - 1e-9 <= high <= 1
+    # Seen from the other side, wrong ones instead of right ones, they are the same.
+    assert mean_of_proportions(total - right, total) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("shares", "trials"), [([0.95, 0.95], [180, 20]), ([0.9] * 40, [8] * 40), ([0.99, 0.6, 0.8], [60, 30, 15])]
+)
+def test_limits_of_a_mean_of_proportions_cover_it(shares: list[float], trials: list[int]) -> None:
+    right = np.random.default_rng(0).binomial(trials, shares, size=(1000, len(trials)))
+    limits = [mean_of_proportions(row, trials) for row in right]
+    assert 0.93 <= np.mean([low <= np.mean(shares) <= high for low, high in limits]) <= 0.975
+
+
+def test_a_share_as_variable_as_a_proportion_gets_the_interval_of_a_proportion() -> None:
+    low, high = wilson(45, 60)
+    assert effective_wilson(0.75, 0.75 * 0.25 / 60, 0.75) == pytest.approx((float(low), float(high)))
+    # The same on another range: kappa and severities are shares that were moved and stretched.
+    moved = effective_wilson(0.5, 4 * 0.75 * 0.25 / 60, 0.5, low=-1, high=1)
+    assert moved == pytest.approx((2 * float(low) - 1, 2 * float(high) - 1))
+
+
+def test_a_perfect_share_has_room_below_when_the_variance_was_measured_beside_it() -> None:
+    low, high = effective_wilson(1.0, 0.99 * 0.01 / 50, 1.0, pivot=0.99)
+    reference = binomtest(50, 50).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((reference.low, 1.0))
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(1e-8, 0.2))
+def test_limits_hold_the_value_and_stay_in_range(centre: float, value: float, variance: float) -> None:
+    for low, high in (effective_wilson(centre, variance, value), logit_limits(centre, variance, value)):
+        assert 0 <= low <= value <= high <= 1
+
+
+def test_logit_limits_are_wide_on_the_side_of_one_half_and_agree_with_the_normal_for_small_errors() -> None:
+    low, high = logit_limits(0.95, 0.02**2, 0.95)
+    assert 0.95 - low > high - 0.95 > 0
+    assert logit_limits(0.6, 0.001**2, 0.6) == pytest.approx((0.6 - 0.00196, 0.6 + 0.00196), abs=1e-5)
+
+
+def test_mean_limits_cover_the_mean_of_skewed_values_where_the_normal_does_not() -> None:
+    generator = np.random.default_rng(0)
+    mean, caught, normally = np.exp(0.5), 0, 0
+    for _ in range(2000):
+        values = generator.lognormal(size=60)
+        low, high = mean_limits(values, lowest=0, highest=1000)
+        caught += low <= mean <= high
+        normally += abs(values.mean() - mean) <= 1.96 * values.std(ddof=1) / np.sqrt(60)
+    assert normally / 2000 < 0.9 < 0.91 < caught / 2000 < 0.97
+
+
+def test_mean_limits_of_symmetric_values_are_normal_and_of_equal_ones_do_not_vanish() -> None:
+    values = np.array([0.4, 0.6] * 200)
+    half = 1.95996 * values.std(ddof=1) / 20
+    assert mean_limits(values, lowest=0, highest=1) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-5)
+    low, high = mean_limits(np.zeros(50), lowest=0, highest=10)
+    assert (low, high) == pytest.approx((0, 10 * float(wilson(0, 50)[1])))
+    assert mean_limits(np.array([2.0]), lowest=0, highest=10)[1] > 9
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=40))
+def test_mean_limits_hold_the_mean_and_stay_in_range(values: list[float]) -> None:
+    low, high = mean_limits(np.array(values), lowest=0, highest=5)
+    assert 0 <= low <= np.mean(values) + 1e-12
+    assert np.mean(values) - 1e-12 <= high <= 5
 
 
 def test_resampled_means_equal_resampling_images_one_by_one() -> None:

@@ -22,8 +22,9 @@ from eyebright.evaluation.predictions import Predictions
 from eyebright.run import open_run
 
 RUN_FILES = {
-    "audit.json", "bundle", "config.yaml", "environment.json", "figures", "history.csv", "history.jsonl",
-    "manifest.parquet", "metrics.json", "plan.json", "predictions.parquet", "report.html", "state.json",
+    "audit.json", "bundle", "config.yaml", "environment.json", "features.npz", "figures", "history.csv",
+    "history.jsonl", "manifest.parquet", "metrics.json", "plan.json", "predictions.parquet", "properties.parquet",
+    "report.html", "state.json",
 }  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def test_superclass_accuracy_is_measured_and_reported(nested_run: Run) -> None:
     assert estimate["value"] == pytest.approx(expected)
     assert estimate["low"] < estimate["value"] <= estimate["high"]
     assert "Superclass accuracy" in nested_run.report.read_text(encoding="utf-8")
-    assert "slices" not in nested_run.metrics
+    assert "dataset" not in nested_run.metrics["slices"]
 
 
 def test_the_command_line_tells_the_superclass(
@@ -142,7 +142,9 @@ def test_a_run_on_several_sets_says_how_each_fared(combined_run: Run) -> None:
         assert part["images"] == len(rows)
         assert part["accuracy"]["value"] == pytest.approx(accuracy_score(truth, said))
         assert part["accuracy"]["low"] <= part["accuracy"]["value"] <= part["accuracy"]["high"]
-    assert "By data set" in combined_run.report.read_text(encoding="utf-8")
+    page = combined_run.report.read_text(encoding="utf-8")
+    assert "Data set" in page
+    assert all(name in page for name in slices)
 
 
 def test_a_run_outlasts_the_file_of_superclasses_and_the_name_of_its_data(combined_run: Run, catalogue: Path) -> None:

@@ -20,7 +20,7 @@ VERBS = {
     "evaluate": "Score a classifier on labelled images that it has not seen.",
     "explain": "Show what a classifier looks at in an image.",
     "compare": "Compare classifiers on the same images.",
-    "report": "Write the report of a run again, or of many runs.",
+    "report": "Write the report of a run again, a leaderboard of many runs, or the report of a table of predictions.",
     "verify": "Check that a classifier still says what it said when it was made.",
     "models": "Networks that can be trained.",
     "datasets": "Data sets that have a name.",

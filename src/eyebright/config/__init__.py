@@ -23,6 +23,7 @@ from eyebright.config.learning import (
 from eyebright.config.part import Part
 from eyebright.config.quantities import parse_duration, parse_share
 from eyebright.config.reading import build_config, parse_assignment, read_yaml, to_yaml
+from eyebright.config.shallow import ShallowConfig
 from eyebright.config.tree import TrainConfig
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Part",
     "RequirementsConfig",
     "ScheduleConfig",
+    "ShallowConfig",
     "SplitShares",
     "StageConfig",
     "StopConfig",

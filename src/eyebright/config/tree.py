@@ -21,6 +21,7 @@ from eyebright.config.learning import (
     StopConfig,
 )
 from eyebright.config.part import Part
+from eyebright.config.shallow import ShallowConfig
 
 
 class TrainConfig(Part):
@@ -55,6 +56,7 @@ class TrainConfig(Part):
     stop: StopConfig = StopConfig()
     augment: AugmentConfig = AugmentConfig()
     distil: DistilConfig = DistilConfig()
+    shallow: ShallowConfig = ShallowConfig()
     decisions: DecisionsConfig = DecisionsConfig()
     compute: ComputeConfig = ComputeConfig()
     log: LogConfig = LogConfig()

@@ -12,8 +12,7 @@ from scipy.special import logsumexp
 
 from eyebright.decisions.calibration import Calibration, Method, softmax
 from eyebright.errors import DataError
-from eyebright.evaluation.estimate import BOOTSTRAP, Estimate
-from eyebright.evaluation.intervals import Floats, Integers, percentile_limits, resampled_means, wilson
+from eyebright.evaluation.intervals import Floats, Integers, wilson
 
 TEMPERATURE_LIMITS = (0.05, 20.0)
 ECE_BINS = 15
@@ -92,9 +91,9 @@ def fit_calibration(logits: npt.ArrayLike, labels: npt.ArrayLike, method: Method
       Networks, 2017, arXiv 1706.04599), with one image's weight of doubt: standard normal priors around scale one and
       bias zero, so that classes without a validation image stay where they are and nothing grows without end. Scales
       stay above zero: no class's logit is turned upside down.
-    - `isotonic` fits a rising line for each class against the rest (Zadrozny and Elkan, 2002) to the softmax after
-      the temperature, at most MOST_KNOTS corners each, between 1 / (n + 2) and 1 - 1 / (n + 2). A class without a
-      validation image keeps its softmax.
+    - `isotonic` fits rising steps for each class against the rest (Zadrozny and Elkan, 2002) to the softmax after the
+      temperature, between 1 / (n + 2) and 1 - 1 / (n + 2), and keeps the line through the middles of the steps, at most
+      MOST_KNOTS corners each. A class without a validation image keeps its softmax.
 
     Args:
         logits: (N, K), finite.
@@ -148,30 +147,38 @@ def _fit_isotonic(probabilities: Floats, truth: Integers) -> tuple[tuple[tuple[f
         if not own.any():
             lines.append(((0.0, floor), (1.0, 1 - floor)))
             continue
-        fitted = IsotonicRegression(y_min=floor, y_max=1 - floor, out_of_bounds="clip")
-        fitted.fit(probabilities[:, index], own.astype(np.float64))
-        lines.append(_thinned(fitted.X_thresholds_, fitted.y_thresholds_))
+        own_probabilities = probabilities[:, index]
+        regression = IsotonicRegression(y_min=floor, y_max=1 - floor, out_of_bounds="clip")
+        fitted = regression.fit_transform(own_probabilities, own.astype(np.float64))
+        lines.append(_line_through_steps(own_probabilities, np.asarray(fitted, dtype=np.float64)))
     return tuple(lines)
 
 
-def _thinned(x: Floats, y: Floats) -> tuple[tuple[float, float], ...]:
-    """A line of at most MOST_KNOTS corners, spaced apart, near a rising one: the farthest corner is added each time."""
-    if len(x) == 1:
-        x, y = np.array([0.0, 1.0]), np.array([y[0], y[0]])
-    if x[-1] - x[0] < _KNOT_SPACING:  # a step that is steeper than the spacing allows
-        middle = min(max(float(x.mean()), _KNOT_SPACING), 1 - _KNOT_SPACING)
-        x, y = np.array([middle - _KNOT_SPACING / 2, middle + _KNOT_SPACING / 2]), y[[0, -1]]
-    kept = [0, len(x) - 1]
-    while len(kept) < MOST_KNOTS:
+def _line_through_steps(x: Floats, y: Floats) -> tuple[tuple[float, float], ...]:
+    """A line of at most MOST_KNOTS corners through the middles of the steps of a staircase.
+
+    Regression gives steps: on one, all images would be equally probable, and at its edge the last digit would decide.
+    """
+    heights, step, counts = np.unique(np.round(y, 12), return_inverse=True, return_counts=True)
+    middles = np.bincount(step, weights=x) / counts
+    corners: list[tuple[float, float, int]] = []  # middle, height, images
+    for middle, height, count in zip(middles, heights, counts, strict=True):
+        if corners and middle - corners[-1][0] < _KNOT_SPACING:
+            before, below, images = corners[-1]
+            share = count / (images + count)
+            corners[-1] = before + share * (middle - before), below + share * (height - below), images + count
+        else:
+            corners.append((middle, height, count))
+    if len(corners) == 1:
+        corners = [(0.0, corners[0][1], 0), (1.0, corners[0][1], 0)]
+    across, up = np.array([corner[0] for corner in corners]), np.array([corner[1] for corner in corners])
+    kept = [0, len(across) - 1]
+    while len(kept) < min(MOST_KNOTS, len(across)):  # the corner that is farthest from the line joins it
         kept.sort()
-        off = np.abs(np.interp(x, x[kept], y[kept]) - y)
-        near = np.abs(x[:, None] - x[kept]).min(axis=1) < _KNOT_SPACING
-        off[near] = 0
-        if off.max() < 1e-9:
-            break
+        off = np.abs(np.interp(across, across[kept], up[kept]) - up)
+        off[kept] = -1.0
         kept.append(int(off.argmax()))
-    kept.sort()
-    return tuple((float(x[index]), float(y[index])) for index in kept)
+    return tuple((float(across[index]), float(up[index])) for index in sorted(kept))
 
 
 def image_losses(probabilities: Floats, labels: Integers) -> tuple[Floats, Floats]:
@@ -188,31 +195,6 @@ def image_losses(probabilities: Floats, labels: Integers) -> tuple[Floats, Float
     distances = probabilities.copy()
     distances[rows, labels] -= 1
     return losses, np.square(distances).sum(axis=1) / (2 if classes == 2 else 1)
-
-
-def calibration_scores(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, seed: int = 0) -> dict[str, Estimate]:
-    """`log_loss`, `brier` and `ece` (equal-mass bins), each with a 95 % bootstrap interval.
-
-    Args:
-        probabilities: (N, K), each row summing to one.
-        labels: (N,), class indices.
-        seed: of the bootstrap.
-    """
-    values, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.int64)
-    losses, briers = image_losses(values, truth)
-    confidence = values.max(axis=1)
-    bins = equal_mass_bins(confidence, ECE_BINS)
-    gaps = np.zeros((len(values), int(bins.max()) + 1))
-    gaps[np.arange(len(values)), bins] = confidence - (values.argmax(axis=1) == truth)
-    columns = np.column_stack([losses, briers, gaps])
-    means, resampled = columns.mean(axis=0), resampled_means(columns, truth, seed=seed)
-    ece = float(np.abs(means[2:]).sum())
-    low, high = percentile_limits(np.abs(resampled[:, 2:]).sum(axis=1), ece, centred=True)
-    found = {
-        name: Estimate(float(means[index]), *percentile_limits(resampled[:, index], float(means[index])), BOOTSTRAP)
-        for index, name in enumerate(("log_loss", "brier"))
-    }
-    return {**found, "ece": Estimate(ece, max(0.0, low), min(1.0, high), f"{BOOTSTRAP}, centred")}
 
 
 def equal_mass_bins(confidence: Floats, bins: int) -> Integers:

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from eyebright.config.decisions import DecisionsConfig
 from eyebright.decisions import Calibration, Decisions
 from eyebright.decisions.calibration import Method, softmax
-from eyebright.evaluation.calibrate import calibration_scores, fit_calibration, reliability
+from eyebright.evaluation.calibrate import fit_calibration, reliability
 from eyebright.evaluation.calibration_choice import choose_calibration, compare_calibrations
 from eyebright.evaluation.conformal import fit_sets, measure_sets, share, threshold_images
 from eyebright.evaluation.intervals import Floats, Integers
 from eyebright.evaluation.outliers import fit_outliers, measure_false_alarms
+from eyebright.evaluation.probability_scores import probability_scores
 from eyebright.evaluation.selective import DELTA, fit_selection, least_images, measure_selection, what_could_be_promised
 
 _CONFIDENCE_BINS = 25
@@ -165,7 +166,7 @@ def measure_decisions(
 def _measure_calibration(probabilities: Floats, truth: Integers) -> dict[str, Any]:
     confidence = probabilities.max(axis=1)
     counts, _ = np.histogram(np.minimum(confidence, 1.0), bins=_CONFIDENCE_BINS, range=(0, 1))
-    scores = calibration_scores(probabilities, truth)
+    scores = probability_scores(probabilities, truth)
     return {
         **{name: dataclasses.asdict(score) for name, score in scores.items()},
         "accuracy": share(int((probabilities.argmax(axis=1) == truth).sum()), len(truth)),

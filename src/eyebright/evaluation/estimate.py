@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
-BOOTSTRAP = "stratified bootstrap"
 WILSON = "Wilson"
-COMBINED = "combined Wilson"
+SCORE = "score, Wilson"
+DELTA = "delta method, Wilson"
+HALL = "Hall"
+HALL_WILSON = "Hall, Wilson"
+DELONG = "DeLong, logit"
+DELONG_NEWCOMBE = "DeLong, Newcombe"
+JACKKNIFE = "jackknife, logit"
+INVERSION = "test inversion"
+BOOTSTRAP = "stratified bootstrap"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,23 +1,34 @@
-"""How sure a measured number is: 95 % intervals, always from the same three methods.
+"""How sure a measured number is: the arithmetic of 95 % intervals.
+
+Every method was chosen by simulation (`benchmarks/interval_coverage.py`): its intervals hold the truth in about 95 of
+100 test sets, drawn at random from all images that could have been drawn, so that the number of each class is random.
 
 - A proportion (accuracy, recall, precision of one class) gets Wilson's score interval.
-- A mean of independent proportions (balanced accuracy) combines their Wilson limits by the method of variance
-  estimates recovery, which stays honest where no error was seen.
-- Everything else gets a bootstrap that resamples images within each true class, so that every resample has the
-  class counts of the data. It is vectorised: counts are drawn, never images.
+- A mean of proportions (balanced accuracy, macro precision) gets a score interval, which is Wilson's for one of them.
+- A number from 0 to 1 that is not a proportion, but whose variance is known, gets Wilson's interval of a proportion as
+  variable as it is, or an interval on the scale of its logit.
+- A mean of skewed values (log-loss, costs) gets Hall's correction for their skewness.
+- A bootstrap that resamples images within each true class serves the comparisons. It is vectorised: counts are drawn,
+  never images.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.optimize import brentq
+from scipy.special import expit, logit, ndtri
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+QUANTILE = float(ndtri(0.5 + CONFIDENCE / 2))
+"""So many standard errors lie on either side."""
 _CHUNK_CELLS = 4_000_000
+_SMALLEST = 1e-9
+_DRAWN = 0.5
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -27,15 +38,15 @@ def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike, confidence: float = 
     """Wilson's score interval for a proportion (E. B. Wilson, JASA 1927), without continuity correction.
 
     Args:
-        successes: counts, any shape.
+        successes: counts, any shape; they need not be whole.
         trials: counts of the same shape; zero trials give the interval from 0 to 1.
 
     Returns:
         low and high, float64 arrays of that shape.
     """
     count, total = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64))
-    quantile = float(norm.ppf(0.5 + confidence / 2))
-    some = np.maximum(total, 1)
+    quantile = float(ndtri(0.5 + confidence / 2))
+    some = np.where(total == 0, 1.0, total)
     share = count / some
     centre = (share + quantile**2 / (2 * some)) / (1 + quantile**2 / some)
     half = quantile * np.sqrt(share * (1 - share) / some + quantile**2 / (4 * some**2)) / (1 + quantile**2 / some)
@@ -45,12 +56,114 @@ def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike, confidence: float = 
     return low, high
 
 
-def mean_of_proportions(shares: Floats, lows: Floats, highs: Floats) -> tuple[float, float]:
-    """Limits for the mean of independent proportions from their own limits (Zou and Donner, Stat. Med. 2008)."""
-    mean = float(shares.mean())
-    below = float(np.sqrt(np.square(shares - lows).sum())) / len(shares)
-    above = float(np.sqrt(np.square(highs - shares).sum())) / len(shares)
-    return max(0.0, mean - below), min(1.0, mean + above)
+def effective_wilson(
+    centre: float, variance: float, value: float, *, pivot: float | None = None, low: float = 0.0, high: float = 1.0
+) -> tuple[float, float]:
+    """Wilson's interval for a number between `low` and `high` with a known variance, widened to hold `value`.
+
+    It is that of a share of as many images as would make a share equally variable: their effective number (Kish, Survey
+    Sampling, 1965; used with Wilson's interval by Dean and Pagano, Evaluating confidence interval methods for binomial
+    proportions in clustered surveys, J. Surv. Stat. Methodol. 2015).
+
+    Args:
+        centre: the number, less its bias where that is known.
+        variance: of the number; zero or less gives no interval but `value` and `centre`.
+        value: the number itself.
+        pivot: where the variance was measured, strictly between the limits; the centre unless given.
+    """
+    span, centre = high - low, min(max(centre, low), high)
+    share = (centre - low) / span
+    where = share if pivot is None else min(max((pivot - low) / span, 0.0), 1.0)
+    if variance <= 0:
+        return min(value, centre), max(value, centre)
+    effective = max(where * (1 - where) * span**2 / variance, _SMALLEST)
+    below, above = wilson(share * effective, effective)
+    return min(value, low + span * float(below)), max(value, min(high, low + span * float(above)))
+
+
+def logit_limits(centre: float, variance: float, value: float) -> tuple[float, float]:
+    """Limits of a number within (0, 1), normal on the scale of its logit, widened to hold `value`.
+
+    Args:
+        centre: the number, less its bias where that is known.
+        variance: of the number.
+        value: the number itself.
+    """
+    inside = min(max(centre, _SMALLEST), 1 - _SMALLEST)
+    reach = QUANTILE * math.sqrt(variance) / (inside * (1 - inside))
+    low, high = expit(logit(inside) - reach), expit(logit(inside) + reach)
+    return min(value, float(low)), max(value, float(high))
+
+
+def mean_of_proportions(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[float, float]:
+    """Score limits for the unweighted mean of K independent proportions, such as balanced accuracy.
+
+    A limit is the mean from which the measured one lies 1.96 standard errors away, by the error that the proportions
+    would then have, where they are moved as the likelihood has it: first those that say least (A. Martín Andrés and M.
+    Álvarez Hernández, Inferences about a linear combination of proportions, Stat. Methods Med. Res. 20, 2011). For one
+    proportion that is Wilson's interval. Each proportion is drawn towards the common one by half an image, and its
+    variance set against the degrees of freedom that remain, for the sake of classes with few images.
+
+    Args:
+        successes: counts (K,).
+        trials: counts (K,), at least 1 each.
+    """
+    right, total = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    drawn = (right + _DRAWN * right.sum() / total.sum()) / (total + _DRAWN)
+    value = float((right / total).mean())
+    freedom = 1 - (1 - 1 / len(total)) * total / np.square(total + _DRAWN)
+    below, above = _score_reach(drawn, total, freedom), _score_reach(1 - drawn, total, freedom)
+    return max(0.0, value - below), min(1.0, value + above)
+
+
+def _score_reach(shares: Floats, trials: Floats, freedom: Floats) -> float:
+    """How far below the mean of K proportions its lower score limit lies."""
+    classes, mean = len(shares), float(shares.mean())
+
+    def moved(log_multiplier: float) -> Floats:
+        # Lagrange's condition n (p - r) = m r (1 - r) for the most likely r whose mean is a given one; solved so that
+        # r is exactly 1 where nothing moves a share of 1.
+        multiplier = math.exp(log_multiplier) / classes
+        root = np.sqrt(np.square(trials - multiplier) + 4 * multiplier * trials * (1 - shares))
+        return np.minimum(2 * trials * shares / (trials + multiplier + root), shares)
+
+    def off(log_multiplier: float) -> float:
+        rest = moved(log_multiplier)
+        error = math.sqrt(float((rest * (1 - rest) / trials / freedom).sum())) / classes
+        return mean - float(rest.mean()) - QUANTILE * error
+
+    if mean <= 0:
+        return 0.0
+    # Where all are right, nothing moves before the multiplier outweighs the images of the smallest class.
+    first = -15.0 if (shares < 1).any() else math.log(float(trials.min()) * classes) + _SMALLEST
+    last = math.log(float(trials.max()) * classes) + 25
+    return mean - float(moved(float(brentq(off, first, last))).mean())
+
+
+def mean_limits(values: Floats, *, lowest: float, highest: float) -> tuple[float, float]:
+    """Limits for the mean of independent values (N,), corrected for their skewness; N at least 1.
+
+    The cubic transformation of the studentised mean by P. Hall (On the removal of skewness by transformation, J. R.
+    Stat. Soc. B 54, 1992). When all values are equal, nothing is known of their spread: they then get Wilson's limits
+    of a share of which nothing was seen, on the range from `lowest` to `highest`.
+    """
+    count, mean = len(values), float(values.mean())
+    deviations = values - mean
+    variance = float(np.square(deviations).sum()) / max(1, count - 1)
+    if variance <= (_SMALLEST * (highest - lowest)) ** 2:
+        unseen = (highest - lowest) * float(wilson(0, count)[1])
+        return max(lowest, mean - unseen), min(highest, mean + unseen)
+    third = float(np.power(deviations, 3).mean())
+    skewness = third * count**2 / ((count - 1) * (count - 2)) / variance**1.5 if count > 2 else 0.0
+    small = skewness / math.sqrt(count)
+    error = math.sqrt(variance / count)
+
+    def undone(quantile: float) -> float:
+        moved = quantile - small / 6
+        return 3 * (float(np.cbrt(1 + small * moved)) - 1) / small if abs(small) > _SMALLEST else moved
+
+    below, above = mean - error * undone(QUANTILE), mean - error * undone(-QUANTILE)
+    return max(lowest, min(below, mean)), min(highest, max(above, mean))
 
 
 def percentile_limits(
@@ -68,34 +181,6 @@ def percentile_limits(
     shifted = (resampled - middle) * stretch + (value if centred else middle)
     low, high = np.quantile(shifted, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return min(float(low), value), max(float(high), value)
-
-
-def resampled_confusions(
-    confusion: Integers, *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[Integers, Integers]:
-    """Bootstrap of a confusion matrix, each true class resampled on its own.
-
-    Drawing n images of a class with replacement is drawing its row from a multinomial, so no image is touched.
-
-    Args:
-        confusion: counts (K, K), true classes in rows.
-
-    Returns:
-        diagonals (R, K): right predictions for each class; columns (R, K): predictions of each class.
-    """
-    generator = np.random.default_rng(seed)
-    classes = len(confusion)
-    diagonals = np.zeros((resamples, classes), dtype=np.int64)
-    columns = np.zeros((resamples, classes), dtype=np.int64)
-    for index, row in enumerate(confusion):
-        support = int(row.sum())
-        if support == 0:
-            continue
-        used = np.flatnonzero(row)
-        drawn = generator.multinomial(support, row[used] / support, size=resamples)
-        columns[:, used] += drawn
-        diagonals[:, index] = drawn[:, used == index].sum(axis=1)
-    return diagonals, columns
 
 
 def resampled_means(values: Floats, strata: Integers, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:

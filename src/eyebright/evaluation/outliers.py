@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata
 
 from eyebright.decisions.outliers import Energy, FeatureDistance, Outliers, Score
 from eyebright.evaluation.conformal import conformal_rank, share
-from eyebright.evaluation.estimate import Estimate
-from eyebright.evaluation.intervals import CONFIDENCE, Floats
+from eyebright.evaluation.estimate import DELONG_NEWCOMBE, Estimate
+from eyebright.evaluation.intervals import Floats
+from eyebright.evaluation.newcombe import auroc_limits
 
-MOST_DIRECTIONS = 128
+MOST_DIRECTIONS = 256
 _BINS = 24
+_TAIL = 0.005
 
 
 def threshold_at(scores: Floats, false_alarms: float) -> float:
@@ -146,7 +147,7 @@ def measure_detection(
         others: scores by name of the outliers, (M,) each.
 
     Returns:
-        `auroc`, the share of pairs in which the outlier scores higher, with its interval (Hanley and McNeil 1982);
+        `auroc`, the share of pairs in which the outlier scores higher, with its interval;
         `detected` and `false_alarms` at the bundle's threshold; `detected_at_rate`, at a threshold which the stated
         share of `own` exceeds; `histogram` of both.
     """
@@ -171,33 +172,35 @@ def measure_detection(
 def area_under_roc(own: Floats, others: Floats) -> Estimate:
     """Share of pairs (one of each) in which the other scores higher, ties counted half, with a 95 % interval.
 
-    The interval is that of Hanley and McNeil (1982) on the logit scale, so that it stays within zero and one.
+    Its variance is that of DeLong et al. (1988), its limits are those of `newcombe.auroc_limits`.
 
     Args:
         own: (N,), N at least one.
         others: (M,), M at least one.
     """
     ranks = rankdata(np.concatenate([own, others]))
-    below, above = len(own), len(others)
-    area = float((ranks[below:].sum() - above * (above + 1) / 2) / (below * above))
-    # Without an overlap the formula claims certainty; half a pair of doubt keeps it honest.
-    inner = min(max(area, 0.5 / (below * above)), 1 - 0.5 / (below * above))
-    first, second = inner / (2 - inner), 2 * inner**2 / (1 + inner)
-    variance = (
-        inner * (1 - inner) + (above - 1) * (first - inner**2) + (below - 1) * (second - inner**2)
-    ) / (below * above)  # fmt: skip
-    spread = float(norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt(max(variance, 0.0)) / (inner * (1 - inner))
-    low, high = (float(expit(logit(inner) + sign * spread)) for sign in (-1, 1))
-    return Estimate(area, min(low, area), max(high, area), "Hanley and McNeil, logit scale")
+    # Share of the images of the other kind that each image is on the right side of.
+    above = (ranks[len(own) :] - rankdata(others)) / len(own)
+    below = 1 - (ranks[: len(own)] - rankdata(own)) / len(others)
+    area = min(1.0, max(0.0, float(above.mean())))
+    variance = None
+    if min(len(own), len(others)) > 1:
+        variance = float(above.var(ddof=1) / len(others) + below.var(ddof=1) / len(own))
+    return Estimate(area, *auroc_limits(area, variance, len(others), len(own)), DELONG_NEWCOMBE)
 
 
 def histogram(scores: Mapping[str, Floats]) -> dict[str, Any]:
-    """Counts of several groups over the same equal bins: `edges` (B + 1) and a list of B counts under each name."""
+    """Counts of several groups over the same equal bins: `edges` (B + 1) and a list of B counts under each name.
+
+    The first and the last bin hold what lies beyond, so that a few far images do not squeeze all others together.
+    """
     values = np.concatenate(list(scores.values())) if scores else np.zeros(0)
     if not len(values):
         return {"edges": [], **{name: [] for name in scores}}
-    edges = np.histogram_bin_edges(values, bins=_BINS)
-    return {"edges": edges.tolist(), **{name: np.histogram(each, edges)[0].tolist() for name, each in scores.items()}}
+    low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
+    edges = np.histogram_bin_edges(np.clip(values, low, high), bins=_BINS)
+    counts = {name: np.histogram(np.clip(each, low, high), edges)[0].tolist() for name, each in scores.items()}
+    return {"edges": edges.tolist(), **counts}
 
 
 def _threshold_of(outliers: Outliers, name: str) -> float:

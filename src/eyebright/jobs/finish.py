@@ -26,7 +26,7 @@ from eyebright.evaluation.predictions import Predictions, make_predictions
 from eyebright.evaluation.slices import ImageInSplit, accuracy_by
 from eyebright.export.onnx import export_onnx
 from eyebright.jobs.bundling import GOLDEN_SAMPLES, make_bundle
-from eyebright.jobs.card import model_card
+from eyebright.jobs.card import circumstances_of, model_card
 from eyebright.jobs.cost import measure_cost
 from eyebright.jobs.environment import now, versions
 from eyebright.jobs.outputs import Outputs, OutputsOf
@@ -109,6 +109,14 @@ def finish(
     times = 1 + (int(run.metrics.get("times_test_scored", 1)) if run.file("metrics.json").exists() else 0)
     if times > 1:
         progress.warn(f"the test images of this run were scored {times} times: its numbers lean to the good side")
+    measured = measure_decisions(
+        decisions,
+        probabilities=predictions.select("test").probabilities(),
+        logits=outputs["test"].logits,
+        labels=sets["test"].targets,
+        features=outputs["test"].features,
+        siblings=siblings,
+    )
     record = BundleRecord(
         name=run.name,
         architecture=plan.architecture,
@@ -124,7 +132,7 @@ def finish(
         created=now(),
     )
     chosen = _golden(rows["val"], packed, source, plan)
-    card = model_card(record, test, counts=manifest.counts())
+    card = model_card(record, test, counts=manifest.counts(), circumstances=circumstances_of(run, measured=measured))
     bundle = make_bundle(run.file("bundle"), record, network=network, graph=graph, card=card, **chosen)
     metrics = {
         "test": test.as_dict(),
@@ -135,14 +143,7 @@ def finish(
         "fit": _fit(outputs, scored_sets),
         "decisions": {
             "fitted": fitted,
-            "test": measure_decisions(
-                decisions,
-                probabilities=predictions.select("test").probabilities(),
-                logits=outputs["test"].logits,
-                labels=sets["test"].targets,
-                features=outputs["test"].features,
-                siblings=siblings,
-            ),
+            "test": measured,
         },
         "cost": measure_cost(bundle, network, images_per_second=len(sets["test"]) / outputs["test"].seconds),
         **run_slices(

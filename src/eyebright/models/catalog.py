@@ -27,6 +27,7 @@ from eyebright.models import cifar100 as cifar100
 from eyebright.models import cnn224 as cnn224
 from eyebright.models import deep_v1 as deep_v1
 from eyebright.models import fashion as fashion
+from eyebright.models import shallow as shallow
 from eyebright.models import small as small
 from eyebright.models.headed import DEFAULT_BACKBONE, Headed
 from eyebright.models.network import image_sides
@@ -162,8 +163,11 @@ def network_names(pattern: str | None = None) -> list[str]:
 
 
 def own_networks() -> list[str]:
-    """Names of the networks of our own catalogue; `headed` is one of them."""
-    return [name for name in timm.list_models() if _is_ours(name)]
+    """Names of the networks of our own catalogue; `headed` is one of them.
+
+    `shallow` is none of them: its features have no weights, and its recipe makes it.
+    """
+    return [name for name in timm.list_models() if _is_ours(name) and name != "shallow"]
 
 
 def _is_ours(name: str) -> bool:

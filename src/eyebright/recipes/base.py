@@ -140,11 +140,14 @@ class Outcome:
         network: in evaluation mode, on the context's device.
         reasons: sentences for the user: what was kept, and why.
         stopped: the user stopped it early.
+        architecture_arguments: what makes the same network again, where that depended on what was fitted; None where it
+            is as the plan says.
     """
 
     network: nn.Module
     reasons: Sequence[str]
     stopped: bool
+    architecture_arguments: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

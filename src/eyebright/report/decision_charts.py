@@ -95,7 +95,7 @@ def score_histogram(histogram: Mapping[str, Any], threshold: float | None, title
         below: what the score is.
     """
     edges, counts = histogram["edges"], histogram["own"]
-    low, high = edges[0], max(edges[-1], threshold if threshold is not None else edges[-1])
+    low, high = float(edges[0]), float(edges[-1] if threshold is None else max(edges[-1], threshold))
     span = (high - low) or 1.0
     floor, wide = _HEIGHT - _BOTTOM, _WIDTH - _LEFT - _RIGHT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ def importance_section(content: ReportContent, gallery: Gallery) -> Section | No
         "families": _family_rows(found["families"]),
         "weighed": any("weight" in entry for entry in found["families"].values()),
         "cells": _cell_rows(found["cells"]),
+        "noise": _signed(_SURE_ABOVE * _usual_spread(found["cells"])),
     }
     return Section("importance", "What it goes by", "importance.html", context)
 
@@ -97,7 +99,17 @@ def _family_rows(families: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
 
 
 def _points(lost: Mapping[str, float]) -> str:
-    return f"{100 * lost['value']:.1f} ± {100 * lost['spread']:.1f}"
+    return f"{_signed(lost['value'])} ± {100 * lost['spread']:.1f}"
+
+
+def _signed(share: float) -> str:
+    """A share in points, without a sign before zero."""
+    text = f"{100 * share:.1f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _usual_spread(cells: Sequence[Sequence[Mapping[str, Any]]]) -> float:
+    return statistics.median(float(entry["accuracy_lost"]["spread"]) for row in cells for entry in row)
 
 
 def _cell_rows(cells: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]]]:
@@ -108,7 +120,7 @@ def _cell_rows(cells: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[s
     return [
         [
             {
-                "text": f"{100 * values[row][column]:.1f}",
+                "text": _signed(values[row][column]),
                 "strength": round(_FULLEST * filled[row][column], 3),
                 "words": f"{_ROWS[row]}, {_COLUMNS[column]}: {_points(cells[row][column]['accuracy_lost'])} points",
             }
