@@ -15,6 +15,7 @@ from eyebright.data.manifest import Manifest
 from eyebright.data.sources import open_source
 from eyebright.errors import BundleError, DataError, UsageError
 from eyebright.explain.methods import METHODS
+from eyebright.jobs import explain_check, explain_choice
 from eyebright.jobs.explain import explain, explanation_of, overlays_of
 from eyebright.jobs.explain_check import CHECK_FILE, check, keep_check, pixels_to_check
 from eyebright.jobs.explain_choice import EXPLANATION_FILE, stored_choice, validation_pixels
@@ -36,6 +37,12 @@ class Heard(Silent):
         self.lines.append(text)
 
 
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain_choice, "IMAGES", 4)
+    monkeypatch.setattr(explain_check, "CHECKED_IMAGES", 3)
+
+
 @pytest.fixture
 def run(trained_run: Path, tmp_path: Path) -> Run:
     shutil.copytree(trained_run, tmp_path / "stripes")
@@ -53,7 +60,7 @@ def test_the_most_faithful_method_is_measured_once_and_kept(run: Run, photo: Pat
     (answer,) = explain(explainer, [photo], progress=heard)
     assert len(heard.lines) == 1
     assert "once for this run" in heard.lines[0]
-    assert "12 validation images" in heard.lines[0]
+    assert "4 validation images" in heard.lines[0]
     choice = stored_choice(run)
     assert choice is not None
     assert answer.methods == (choice.method,)
@@ -83,7 +90,8 @@ def test_a_panel_is_written_for_each_image_and_broken_ones_are_listed(run: Run, 
     assert by_name["cut.png"].panel is by_name["gone.png"].panel is None
     good = by_name["one.two.png"]
     assert good.panel == run.path / "explanations" / "one.two-layer-cam.png"
-    assert Image.open(good.panel).format == "PNG"
+    with Image.open(good.panel) as panel:
+        assert panel.format == "PNG"
     assert good.layer == "blocks"
     assert good.probability == max(good.probabilities.values())  # type: ignore[union-attr]
     assert good.label == good.class_name
@@ -171,8 +179,8 @@ def test_overlays_are_made_for_the_images_that_are_there(run: Run) -> None:
     made = overlays_of(run, manifest, source)([*ids, "unknown", *broken])
     assert list(made) == ids
     assert {picture.size for picture in made.values()} == {(16, 16)}
-    before = np.asarray(Image.open(Path(manifest.spec) / _source_of(manifest, ids[0])).convert("RGB"))
-    assert (np.asarray(made[ids[0]]) != before).any()
+    with Image.open(Path(manifest.spec) / _source_of(manifest, ids[0])) as picture:
+        assert (np.asarray(made[ids[0]]) != np.asarray(picture.convert("RGB"))).any()
 
 
 def _source_of(manifest: Manifest, id_: str) -> str:
@@ -200,7 +208,7 @@ def test_validation_images_are_the_same_each_time(run: Run) -> None:
 def test_the_check_against_random_weights_is_kept(run: Run, tmp_path: Path, photo: Path) -> None:
     explainer = Explainer(run.path)
     pixels = pixels_to_check(explainer, [])
-    assert len(pixels) == 6
+    assert len(pixels) == 3
     rows = check(explainer, ["grad-cam", "occlusion"], pixels)
     keep_check(explainer, rows)
     kept = json.loads(run.file(CHECK_FILE).read_text())["checks"]
@@ -210,4 +218,4 @@ def test_the_check_against_random_weights_is_kept(run: Run, tmp_path: Path, phot
     shutil.copytree(run.path / "bundle", tmp_path / "alone")
     with pytest.raises(DataError, match="1 images to check"):
         pixels_to_check(Explainer(tmp_path / "alone"), [photo])
-    assert len(pixels_to_check(Explainer(tmp_path / "alone"), [photo.parent])) == 6
+    assert len(pixels_to_check(Explainer(tmp_path / "alone"), [photo.parent])) == 3

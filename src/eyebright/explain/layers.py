@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -46,19 +47,19 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class _Visit:
-    """One module's call: what came out, what of it is a map, and whether the answer depends on the map."""
+    """One module's call whose output is a map."""
 
     layer: Layer
     output: torch.Tensor
-    matters: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class _Looked:
-    """What one run of the network showed: calls in the order in which they ended, and the final features."""
+    """What one run of the network showed: calls in the order in which they ended, the final features, the answer."""
 
     visits: list[_Visit]
     features: torch.Tensor | None
+    answer: torch.Tensor
 
 
 def explanation_layer(network: nn.Module, input_size: Sequence[int]) -> Layer | None:
@@ -75,10 +76,14 @@ def explanation_layer(network: nn.Module, input_size: Sequence[int]) -> Layer | 
     Raises:
         UsageError: the network cannot take images of that size.
     """
-    looked = _look(network, input_size)
-    # Outermost first: of modules that give the same tensor, the block is named rather than its last activation.
-    chosen = _chosen([visit for visit in looked.visits[::-1] if visit.matters], looked.features)
-    return None if chosen is None else chosen.layer
+    with undisturbed(network), running(type(network).__name__, input_size):
+        looked = _look(network, input_size)
+        # The first that the answer depends on. Outermost first: of modules that give the same tensor, the block is
+        # named rather than its last activation.
+        for visit in _in_preference(looked.visits[::-1], looked.features):
+            if _matters(visit, looked.answer):
+                return visit.layer
+    return None
 
 
 def named_layer(network: nn.Module, input_size: Sequence[int], name: str) -> Layer:
@@ -92,9 +97,10 @@ def named_layer(network: nn.Module, input_size: Sequence[int], name: str) -> Lay
         raise UsageError(
             f"there is no layer {name!r} in {type(network).__name__}{did_you_mean(name, modules)}",
             expected="the path of a module, such as blocks.5",
-            remedy="`eyebright models inspect NETWORK` shows the paths",
+            remedy="`eyebright models show NETWORK` lists the layers",
         )
-    visits = _look(network, input_size).visits
+    with undisturbed(network), running(type(network).__name__, input_size):
+        visits = _look(network, input_size).visits
     for visit in visits:
         if visit.layer.name == name:
             return visit.layer
@@ -112,78 +118,82 @@ def has_gradient(network: nn.Module, input_size: Sequence[int]) -> bool:
         network: left as it was.
         input_size: (C, H, W).
     """
-    random = torch.Generator().manual_seed(0)
-    with undisturbed(network) as device, running(type(network).__name__, input_size):
-        image = torch.randn(_IMAGES, *input_size, generator=random).to(device).requires_grad_()
-        logits = network(image * 1.0)
+    with undisturbed(network), running(type(network).__name__, input_size):
+        image = _noise(network, input_size)
+        logits = network(image)
         if not logits.requires_grad:
             return False
-        weights = torch.randn(logits.shape, generator=random).to(device)
-        return bool(torch.autograd.grad((logits * weights).sum(), image)[0].any())
+        return bool(torch.autograd.grad((logits * logits.detach().sin()).sum(), image)[0].any())
 
 
-def _chosen(visits: Sequence[_Visit], features: torch.Tensor | None) -> _Visit | None:
-    """The best of some calls, the last of them first."""
-    if features is not None:
-        for visit in visits:
-            if visit.output.shape == features.shape and visit.output.data_ptr() == features.data_ptr():
-                return visit
-        kind, width = ("tokens", features.shape[-1]) if features.ndim == 3 else ("maps", None)
-        alike = [
-            visit
-            for visit in visits
-            if visit.layer.kind == kind and visit.output.shape[-1] == (width or visit.output.shape[-1])
-        ]
-        visits = alike or visits
-    if visits and visits[0].layer.kind == "tokens":
-        norms = [visit for visit in visits if "norm" in type(visit.layer.module).__name__.lower()]
-        visits = norms or visits
-    return next(iter(visits), None)
+def _in_preference(visits: Sequence[_Visit], features: torch.Tensor | None) -> list[_Visit]:
+    """All calls, the most suitable first; given with the last one first."""
+    kind = visits[0].layer.kind if visits else "maps"
+    if features is not None and features.ndim in (3, 4):
+        kind = "tokens" if features.ndim == 3 else "maps"
+
+    def rank(visit: _Visit) -> int:
+        if features is not None and visit.output.shape == features.shape:
+            if visit.output.data_ptr() == features.data_ptr():
+                return 0
+        if visit.layer.kind != kind:
+            return 4
+        if kind == "maps":
+            return 1
+        # Tokens as wide as the final ones are the stream that all layers add to; others are queries or hidden layers.
+        wide = features is None or visit.output.shape[-1] == features.shape[-1]
+        return 3 - wide - (wide and "norm" in type(visit.layer.module).__name__.lower())
+
+    return sorted(visits, key=rank)
+
+
+def _matters(visit: _Visit, answer: torch.Tensor) -> bool:
+    """Whether the answer depends on the map. In a class-token transformer it does not depend on the last patches."""
+    if not answer.requires_grad:
+        return False
+    weights = torch.linspace(-1, 1, answer.numel(), device=answer.device, dtype=answer.dtype).view_as(answer)
+    weights = torch.sin(1000 * weights)  # signs and sizes without any pattern that the answer could share
+    (gradient,) = torch.autograd.grad((answer * weights).sum(), visit.output, retain_graph=True, allow_unused=True)
+    return gradient is not None and bool(visit.layer.reshape(gradient).any())
 
 
 def _look(network: nn.Module, input_size: Sequence[int]) -> _Looked:
-    """Run the network on noise with a hook on every module."""
+    """Run the network on noise with a hook on every module. To be called under `undisturbed`."""
     calls: list[tuple[str, nn.Module, Any]] = []
     handles = []
-    random = torch.Generator().manual_seed(0)  # the user's random state stays as it is
-    with undisturbed(network) as device, running(type(network).__name__, input_size):
-        image = torch.randn(_IMAGES, *input_size, generator=random).to(device).requires_grad_()
-        try:
-            for name, module in network.named_modules():
-                if name:
-                    handles.append(module.register_forward_hook(_recorder(calls, name)))
-            if hasattr(network, "forward_features") and hasattr(network, "forward_head"):
-                body: Any = network
-                features = body.forward_features(image * 1.0)
-                within = len(calls)
-                # Not the logits: some networks begin with a classifier of zeros, from which no gradient comes.
-                answer = body.forward_head(features, pre_logits=True)
-            else:
-                features, within, answer = None, -1, network(image * 1.0)
-        finally:
-            for handle in handles:
-                handle.remove()
-        within = len(calls) if within < 0 else within
-        counts: dict[str, int] = {}
-        for name, _, _ in calls:
-            counts[name] = counts.get(name, 0) + 1
-        visits = []
-        for name, module, output in calls[:within]:
-            layout = _layout(output, input_size, network) if counts[name] == 1 else None
-            if layout is not None:
-                kind, grid, reshape = layout
-                layer = Layer(name=name, module=module, kind=kind, grid=grid, reshape=reshape)
-                visits.append(_Visit(layer, output))
-        outputs = [visit.output for visit in visits]
-        gradients: Sequence[torch.Tensor | None] = [None] * len(outputs)
-        if outputs and answer.requires_grad:
-            weights = torch.randn(answer.shape, generator=random).to(device)
-            gradients = torch.autograd.grad((answer * weights).sum(), outputs, allow_unused=True)
-    looked = [
-        dataclasses.replace(visit, matters=gradient is not None and bool(visit.layer.reshape(gradient).any()))
-        for visit, gradient in zip(visits, gradients, strict=True)
-    ]
-    return _Looked(looked, features if isinstance(features, torch.Tensor) else None)
+    image = _noise(network, input_size)
+    try:
+        for name, module in network.named_modules():
+            if name:
+                handles.append(module.register_forward_hook(_recorder(calls, name)))
+        if hasattr(network, "forward_features") and hasattr(network, "forward_head"):
+            body: Any = network
+            features = body.forward_features(image)
+            within = len(calls)
+            # Not the logits: some networks begin with a classifier of zeros, from which no gradient comes.
+            answer = body.forward_head(features, pre_logits=True)
+        else:
+            features, answer = None, network(image)
+            within = len(calls)
+    finally:
+        for handle in handles:
+            handle.remove()
+    times = Counter(name for name, _, _ in calls)
+    visits = []
+    for name, module, output in calls[:within]:
+        layout = _layout(output, input_size, network) if times[name] == 1 else None
+        if layout is not None:
+            kind, grid, reshape = layout
+            visits.append(_Visit(Layer(name=name, module=module, kind=kind, grid=grid, reshape=reshape), output))
+    return _Looked(visits, features if isinstance(features, torch.Tensor) else None, answer)
+
+
+def _noise(network: nn.Module, input_size: Sequence[int]) -> torch.Tensor:
+    """Random images with a gradient; the user's random state stays as it is."""
+    like = next(network.parameters(), torch.zeros(()))
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(_IMAGES, *input_size, generator=random).to(like.device).requires_grad_()
+    return image * 1.0  # not a leaf, so that a first layer may write into it
 
 
 def _recorder(calls: list[tuple[str, nn.Module, Any]], name: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -102,7 +102,7 @@ def _sets_finding(fitted: Mapping[str, Any], measured: Mapping[str, Any]) -> str
     if coverage["value"] < low:
         return f"{held} That is less than chance explains ({percent(low)} or more)."
     if coverage["value"] < measured["promised"]:
-        return f"{held} With so few images that is within chance ({100 * low:.1f} to {percent(high)})."
+        return f"{held} That is within chance ({100 * low:.1f} to {percent(high)})."
     return held
 
 
@@ -158,15 +158,19 @@ def _calibration(fitted: Mapping[str, Any], measured: Mapping[str, Any]) -> dict
             "title": _METHODS[name][0],
             "meaning": _METHODS[name][1],
             "chosen": name == fitted["method"],
-            **{
-                key: f"{scores[key]:.4f} ± {scores[f'{key}_error']:.4f}"
-                for key in ("log_loss", "brier")
-            },
-            "ece": f"{percent(scores['ece'])} ± {100 * scores['ece_error']:.1f}",
-            "accuracy": percent(scores["accuracy"]),
+            "cells": [
+                (f"{scores['log_loss']:.4f}", f"± {scores['log_loss_error']:.4f}"),
+                (
+                    f"{scores['difference']:+.4f}".replace("-", "−") if name != "temperature" else "–",
+                    f"± {scores['difference_error']:.4f}" if name != "temperature" else "",
+                ),
+                (f"{scores['brier']:.4f}", f"± {scores['brier_error']:.4f}"),
+                (percent(scores["ece"]), f"± {100 * scores['ece_error']:.1f}"),
+                (percent(scores["accuracy"]), ""),
+            ],
         }
         for name, scores in fitted["compared"].items()
-    ]  # fmt: skip
+    ]
     return {
         "chart": decision_charts.reliability_before_and_after(chosen, before),
         "ece": _estimate(chosen["ece"]),
@@ -209,7 +213,8 @@ def _sets(fitted: Mapping[str, Any], test: Mapping[str, Any], classes: Sequence[
         "method": _SETS[fitted["sets"]["method"]],
         "promised": measured["promised"],
         "coverage": _shown(measured["coverage"]),
-        "expected": f"{100 * low:.1f} to {percent(high)}" if fitted["sets"]["enough_images"] else "",
+        "expected": f"{100 * low:.1f} and {percent(high)}" if fitted["sets"]["enough_images"] else "",
+        "above": measured["coverage"]["value"] > high,
         "threshold_images": fitted["sets"]["images"],
         "mean_size": measured["mean_size"],
         "median_size": measured["median_size"],
