@@ -331,6 +331,8 @@ class EyebrightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 plan = dataclasses.replace(plan, stages=stages)
             outcome = recipe.fit(plan, context, sets["train"], sets["val"])
             logits = predict_logits(outcome.network, sets["val"], exact=True).numpy()
+        if outcome.architecture_arguments is not None:
+            plan = dataclasses.replace(plan, architecture_arguments=outcome.architecture_arguments)
         self.plan_, self.preprocess_, self.network_, self.history_ = plan, plan.preprocess, outcome.network, history
         self.temperature_ = fit_temperature(logits, sets["val"].targets) if apart else 1.0
         aside = () if apart else ("no class has three images: the training images chose among the weights",)

@@ -134,13 +134,19 @@ def test_integrated_gradients_of_a_linear_network_are_weight_times_pixel() -> No
     np.testing.assert_allclose(made, smoothed(wanted[:, None], 8 / 28)[:, 0].numpy(), atol=1e-5)
 
 
-def test_occlusion_measures_the_fall_of_the_log_probability() -> None:
+def test_occlusion_measures_the_fall_of_the_log_odds() -> None:
     network = Redness()
     images = torch.from_numpy(PREPROCESS.normalise(red_and_blue()))
     fall = occlusion(network, images, torch.tensor([0]))[0]
     assert fall[8:40, 0:32].max() == fall.max() > 0
     # Covering the blue square makes red more probable, which counts as nothing.
     assert fall[44:52, 44:52].max() < 1e-6
+
+    class Sure(Redness):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images) + torch.tensor([40.0, 0.0])
+
+    np.testing.assert_allclose(occlusion(Sure(), images, torch.tensor([0]))[0], fall, atol=1e-5)
 
 
 def test_smoothing_is_a_gaussian() -> None:

@@ -28,7 +28,7 @@ from eyebright.recipes.plain import PLAIN, over_plain
 from eyebright.training.freezing import freeze
 from eyebright.training.hooks import StopSignal
 
-GENERAL = ["auto", "scratch", "fine-tune"]
+GENERAL = ["auto", "scratch", "fine-tune", "shallow"]
 NAMES = list(SUMMARIES)
 OF_A_SYSTEM = [name for name in NAMES if name not in GENERAL]
 REPRODUCING = [name for name in OF_A_SYSTEM if name != "cifar10net-v3"]

@@ -28,6 +28,11 @@ def against_memorising(config: Config, *, turned_at_epoch: int | None = None) ->
         return all(setting(config, key) in (None, 0, 0.0, "none", (), []) for key in keys)
 
     found = []
+    if setting(config, "recipe") == "shallow":  # none of what follows reaches it
+        return (
+            "Start from published weights: `--recipe auto`.",
+            "Use more images: nothing else helps as surely.",
+        )
     if setting(config, "model.pretrained") is False:
         found.append("Start from published weights: `--recipe auto`, or `model.pretrained=true`.")
     if unused("augment.albumentations"):  # which takes the place of these

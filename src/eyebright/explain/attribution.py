@@ -19,9 +19,10 @@ _AT_A_TIME = 32
 
 
 def occlusion(network: nn.Module, images: torch.Tensor, classes: torch.Tensor) -> Floats:
-    """How much the class's log-probability falls where a patch is covered with the mean colour of training.
+    """How much the class's log-odds fall where a patch is covered with the mean colour of training.
 
-    Zeiler and Fergus 2013 (arXiv:1311.2901). What the class gains from being covered counts as zero.
+    Zeiler and Fergus 2013 (arXiv:1311.2901), with log-odds because a probability of almost 1 hardly moves. What the
+    class gains from being covered counts as zero.
 
     Args:
         network: in evaluation mode.
@@ -36,16 +37,18 @@ def occlusion(network: nn.Module, images: torch.Tensor, classes: torch.Tensor) -
     sides = [max(1, round(side / OCCLUDED_CELLS)) for side in images.shape[2:]]
     strides = [max(1, side // 2) for side in sides]
 
-    def log_probabilities(batch: torch.Tensor) -> torch.Tensor:
-        return F.log_softmax(network(_channels_last(batch)), dim=1)
+    def log_odds(batch: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = network(_channels_last(batch)).float()
+        others = logits.scatter(1, wanted[:, None], -torch.inf).logsumexp(dim=1)
+        return logits.gather(1, wanted[:, None])[:, 0] - others
 
     with torch.no_grad():
-        falls = Occlusion(log_probabilities).attribute(
+        falls = Occlusion(log_odds).attribute(
             images,
             sliding_window_shapes=(images.shape[1], *sides),
             strides=(images.shape[1], *strides),
             baselines=0.0,  # of normalised images: the mean
-            target=classes,
+            additional_forward_args=classes,
             perturbations_per_eval=max(1, _AT_A_TIME // len(images)),
         )
     # Without the smoothing the edges of the patches would look like edges in the image.

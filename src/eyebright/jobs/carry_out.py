@@ -150,6 +150,8 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
                     writer.close()
     if not team.leads:
         return
+    if outcome.architecture_arguments is not None:
+        plan = dataclasses.replace(plan, architecture_arguments=outcome.architecture_arguments)
     with journal.stage("export and score"):
         scored = finish(
             outcome.network,

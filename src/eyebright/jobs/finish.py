@@ -32,6 +32,7 @@ from eyebright.jobs.environment import now, versions
 from eyebright.jobs.outputs import Outputs, OutputsOf
 from eyebright.jobs.prepare import split_rows
 from eyebright.jobs.slices import run_slices
+from eyebright.models.shallow.importance import shallow_importance
 from eyebright.progress import Progress
 from eyebright.recipes.base import Plan
 from eyebright.recipes.finish import TRAIN_SAMPLE
@@ -156,6 +157,9 @@ def finish(
         ),
         **_leaks(predictions.select("test"), manifest, progress),
     }
+    importance = shallow_importance(network, sets["val"], progress=progress)
+    if importance is not None:
+        metrics["importance"] = importance
     write_json(run.file("metrics.json"), metrics)
     return Scored(bundle=bundle, predictions=predictions, validation=validation, test=test)
 

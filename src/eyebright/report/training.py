@@ -94,6 +94,7 @@ def training_section(content: ReportContent) -> dict[str, Any]:
         "stages": list(dict.fromkeys(stage for stage in stages if stage)),
         "best": best is not None,
         "best_by": _CHOSEN_BY.get(setting(content.config, "stop.keep")),
+        "augmented": setting(content.config, "recipe") != "shallow",
         "diagnosis": diagnosis if trained or content.fit else None,
         "severity": _SEVERITIES[diagnosis.verdict],
         "columns": [*(["stage"] if several else []), "epoch", *(title for _, title, _ in columns)],
