@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eyebright.cli.explain_inside import look_inside
 from eyebright.cli.shell import print_json, progress_on_screen
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ def command(
     check: Annotated[
         bool, typer.Option("--check", help="Compare the maps with those of the same network with random weights.")
     ] = False,
+    filters: Annotated[bool, typer.Option("--filters", help="Show the filters of the first layer.")] = False,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Show feature maps of the images, of the layer given with --layer.")
+    ] = False,
+    neighbours: Annotated[
+        int, typer.Option(help="Show so many training images that the network finds most like each image.", min=0)
+    ] = 0,
+    map_: Annotated[
+        bool, typer.Option("--map", help="Lay the test images out by what the network sees in them; for the report.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Show what a classifier looks at in an image.
@@ -57,29 +68,41 @@ def command(
       eyebright explain runs/NAME photo.jpg --method all --class daisy
       eyebright explain runs/NAME photo.jpg --check
       eyebright explain runs/NAME --measure
+      eyebright explain runs/NAME photo.jpg --neighbours 5
+      eyebright explain runs/NAME photo.jpg --maps --layer blocks.2
+      eyebright explain runs/NAME --filters --map
     """
     from eyebright.errors import UsageError
     from eyebright.jobs.explainer import Explainer
 
-    if not (images or measure or check):
-        raise UsageError("no image was given", expected="one or more images, --measure or --check")
+    inside = filters or maps or bool(neighbours) or map_
+    if not (images or measure or check or inside):
+        raise UsageError("no image was given", expected="one or more images, --measure, --check, --filters or --map")
     content: dict[str, Any] = {}
-    bad = 0
+    bad, given = 0, len(images or [])
     with progress_on_screen(quiet=json_) as progress:
-        explainer = Explainer(run, layer=layer)
-        if measure:
-            content["faithfulness"] = _measured(explainer, progress, show=not json_)
-        if check:
-            content["check"] = _checked(explainer, method, images or [], progress, show=not json_)
-        if images:
-            content["images"], bad = _explained(
-                explainer, images, progress, top=top, show=not json_, method=method, class_name=class_, output=output
-            )
+        if inside:
+            content, bad = look_inside(
+                run, images or [], filters=filters, maps=maps, neighbours=neighbours, map_=map_, layer=layer,
+                output=output, progress=progress, show=not json_,
+            )  # fmt: skip
+            images = []  # these options take the place of the heat maps
+        if images or measure or check:
+            explainer = Explainer(run, layer=layer)
+            if measure:
+                content["faithfulness"] = _measured(explainer, progress, show=not json_)
+            if check:
+                content["check"] = _checked(explainer, method, images or [], progress, show=not json_)
+            if images:
+                content["images"], bad = _explained(
+                    explainer, images, progress, top=top, show=not json_, method=method, class_name=class_,
+                    output=output,
+                )  # fmt: skip
     if json_:
         print_json(content)
     if bad:
         print(
-            f"eyebright: {bad} of {len(content['images'])} images could not be explained\n"
+            f"eyebright: {bad} of {given} images could not be explained\n"
             "  to fix it: correct, repair or leave out those that are listed with a reason",
             file=sys.stderr,
         )

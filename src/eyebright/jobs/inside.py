@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,10 @@ class Shown:
     says: str
     status: str = "ok"
     neighbours: tuple[Neighbour, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**dataclasses.asdict(self), "path": None if self.path is None else str(self.path)}
 
 
 def show_filters(path: str | Path, output: Path) -> Shown:
