@@ -109,7 +109,7 @@ def temperature_everywhere(bundle: Path) -> None:
 
 
 def set_threshold(bundle: Path) -> None:
-    alter_record(bundle, lambda record: record["decisions"]["sets"].update(threshold=-1.0))
+    alter_record(bundle, lambda record: record["decisions"]["sets"].update(threshold=10.0))
 
 
 def outlier_reference(bundle: Path) -> None:
