@@ -17,7 +17,7 @@ from eyebright.explain.methods import heat_maps
 from eyebright.explain.sanity import SanityCheck, check_methods, untrained_network
 from eyebright.jobs.explain_choice import validation_pixels
 from eyebright.jobs.explainer import Explainer
-from eyebright.jobs.predict import _open as open_input
+from eyebright.jobs.predict import open_input
 from eyebright.progress import Progress
 
 CHECKED_IMAGES = 6

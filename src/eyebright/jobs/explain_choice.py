@@ -30,7 +30,7 @@ IMAGES = 12
 MOST_SECONDS = 120.0
 _FEWEST_IMAGES = 4
 
-BY_KIND = {"maps": "hires-cam", "tokens": "layer-cam", "none": "occlusion"}
+BY_KIND = {"maps": "hires-cam", "tokens": "grad-cam++", "none": "occlusion"}
 """What explains a run until it is measured, by the kind of its explanation layer: see docs/explain.md."""
 
 Pixels = npt.NDArray[np.uint8]

@@ -31,7 +31,7 @@ DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".npz", ".mat", ".gz", *LI
 Content = bytes | npt.NDArray[np.uint8]
 
 
-class _Opened(NamedTuple):
+class Opened(NamedTuple):
     """One input: a title, the names of its images, what stands before a name when it is shown, and how to read one."""
 
     title: str
@@ -78,7 +78,9 @@ def predict(
         DataError: an input that is no image file does not exist or holds nothing that could be an image.
     """
     progress = progress or Silent()
-    for opened in [_open(given) for given in inputs]:  # all are opened first: a typing error should cost no waiting
+    for opened in [
+        open_input(given) for given in inputs
+    ]:  # all are opened first: a typing error should cost no waiting
         names, look = opened.names, functools.partial(_look, classifier, opened.read)
         with progress.task(f"classifying {opened.title}", len(names)) as task, ThreadPoolExecutor(4) as pool:
             for first in range(0, len(names), BATCH):
@@ -97,20 +99,25 @@ def predict(
                     task.advance()
 
 
-def _open(given: str | Path) -> _Opened:
+def open_input(given: str | Path) -> Opened:
+    """What a user named: one image, or all images of a folder, table, archive, named set or address.
+
+    Raises:
+        DataError: it does not exist or holds nothing that could be an image.
+    """
     text, path = str(given), Path(given)
     if is_address(text) and not is_file_address(text) and path.suffix.lower() in IMAGE_SUFFIXES:
         folder = RemoteTree(parent(text))
-        return _Opened(without_secrets(text), [file_name(text)], f"{without_secrets(parent(text))}/", folder.read)
+        return Opened(without_secrets(text), [file_name(text)], f"{without_secrets(parent(text))}/", folder.read)
     if (
         not path.exists() and path.suffix.lower() in IMAGE_SUFFIXES and not is_pattern(text)
     ):  # one of many that has gone
-        return _Opened(str(given), [str(given)], "", _read_file)
+        return Opened(str(given), [str(given)], "", _read_file)
     if path.is_file() and not path.name.lower().endswith((*DATA_ENDINGS, "-ubyte")):
-        return _Opened(str(given), [str(given)], "", _read_file)
+        return Opened(str(given), [str(given)], "", _read_file)
     source = open_source(given)
     names = [item.source for item in source.items()]
-    return _Opened(source.spec, names, f"{given}/" if path.is_dir() else "", source.read)
+    return Opened(source.spec, names, f"{given}/" if path.is_dir() else "", source.read)
 
 
 def _read_file(name: str) -> bytes:
