@@ -23,8 +23,7 @@ from eyebright.explain.panel import SIDE, draw_panel, panel_size
 from eyebright.identity import content_id
 from eyebright.jobs.explain_choice import choice_by_kind, stored_choice
 from eyebright.jobs.explainer import Explainer
-from eyebright.jobs.predict import Content
-from eyebright.jobs.predict import open_input
+from eyebright.jobs.predict import Content, open_input
 from eyebright.progress import Progress, Silent
 from eyebright.run import Run
 
