@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,11 @@ from torch import nn
 from eyebright.bundle import ONNX_FILE, WEIGHTS_FILE, Bundle
 from eyebright.classifier import Classifier
 from eyebright.data.probing import available_cores
+from eyebright.jobs.timing import latencies_ms
 from eyebright.models.catalog import count_parameters
+from eyebright.progress import Silent
 
-WARM_UP, MOST_CALLS, MOST_SECONDS = 3, 100, 3.0
+MOST_CALLS, MOST_SECONDS = 100, 3.0
 
 
 def measure_cost(bundle: Bundle, network: nn.Module, *, images_per_second: float) -> dict[str, Any]:
@@ -28,17 +29,9 @@ def measure_cost(bundle: Bundle, network: nn.Module, *, images_per_second: float
         Plain values: `parameters, weights_bytes, onnx_bytes, latency_ms` (`p50`, `p99`, `calls`, `threads`),
         `images_per_second`.
     """
-    classifier = Classifier(bundle)
-    pixels = bundle.golden().pixels[:1]
-    times: list[float] = []
-    started = time.perf_counter()
-    for call in range(WARM_UP + MOST_CALLS):
-        begun = time.perf_counter()
-        classifier.predict_pixels(pixels)
-        if call >= WARM_UP:
-            times.append(1000 * (time.perf_counter() - begun))
-        if times and time.perf_counter() - started > MOST_SECONDS:
-            break
+    (times,) = latencies_ms(
+        {bundle.path: Classifier(bundle)}, rounds=MOST_CALLS, most_seconds=MOST_SECONDS, progress=Silent()
+    ).values()
     p50, p99 = np.percentile(times, [50, 99])
     return {
         "parameters": count_parameters(network),
