@@ -7,12 +7,12 @@ import dataclasses
 import io
 import re
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from parsed_page import Page
 from PIL import Image
 
 from eyebright.data.audit.findings import SECTIONS, Audit, Example, Finding, ImageRef, Suggestion
@@ -25,47 +25,7 @@ from eyebright.report import ReportContent, write_report
 from eyebright.report.audit_page import audit_section, render_audit, verdict, write_audit_page
 from eyebright.report.gallery import Gallery
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = "<script>alert('x')</script>&"
-
-
-class Page(HTMLParser):
-    """Checks that tags close in order and gathers tags, text, and the text of every list item of a frame."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-    def values(self, attribute: str) -> list[str]:
-        return [str(attributes[attribute]) for _, attributes in self.tags if attributes.get(attribute) is not None]
-
-    def having(self, name: str) -> list[dict[str, str | None]]:
-        """The attributes of every tag of a class."""
-        return [attributes for _, attributes in self.tags if name in (attributes.get("class") or "").split()]
 
 
 class Stripes:

@@ -28,16 +28,17 @@ def round_ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [float(f"{index * step:.12g}") for index in range(first, max(last, first + 1) + 1)]
 
 
-def _svg(width: float, height: float, title: str, body: Sequence[str], extra_class: str = "") -> Markup:
+def svg(width: float, height: float, title: str, body: Sequence[str], extra_class: str = "") -> Markup:
+    """A whole drawing; every text in `body` was escaped where it was made."""
     content = "".join(body)
-    # Every text in `body` was escaped where it was made.
     return Markup(
         f'<svg class="chart {extra_class}" viewBox="0 0 {width:g} {height:g}" role="img" '
         f'aria-label="{escape(title)}"><title>{escape(title)}</title>{content}</svg>'
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle", extra: str = "") -> str:
+def text_at(x: float, y: float, text: str, anchor: str = "middle", extra: str = "") -> str:
+    """A word or number at a place; it is escaped here."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
 
 
@@ -55,8 +56,8 @@ def reliability_chart(bins: Sequence[ReliabilityBin], confidence: Floats, title:
     body = []
     for tick in (0, 0.25, 0.5, 0.75, 1):
         body.append(f'<path class="grid" d="M{left} {y_of(tick):.1f}H{left + side}"/>')
-        body.append(_text(left - 7, y_of(tick) + 4, f"{100 * tick:.0f}", "end"))
-        body.append(_text(x_of(tick), floor + 16, f"{100 * tick:.0f}"))
+        body.append(text_at(left - 7, y_of(tick) + 4, f"{100 * tick:.0f}", "end"))
+        body.append(text_at(x_of(tick), floor + 16, f"{100 * tick:.0f}"))
     body.append(f'<path class="line c-muted dashed" d="M{left} {top + side}L{left + side} {top}"/>')
     counts, edges = np.histogram(confidence, bins=25, range=(0, 1))
     for number, edge in zip(counts, edges[:-1], strict=True):
@@ -69,9 +70,9 @@ def reliability_chart(bins: Sequence[ReliabilityBin], confidence: Floats, title:
         detail = f"{row.count} images claim {100 * row.confidence:.1f} % and are right {100 * row.accuracy:.1f} %"
         dot = f'<circle class="dot c-accent" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(detail)}</title></circle>'
         body.append(f'<path class="line c-accent thin" d="M{x:.1f} {y_of(row.low):.1f}V{y_of(row.high):.1f}"/>{dot}')
-    body.append(_text(left + side / 2, height - 3, "confidence, %"))
-    body.append(_text(12, top + side / 2, "right, %", "middle", f' transform="rotate(-90 12 {top + side / 2:g})"'))
-    return _svg(width, height, title, body, "square")
+    body.append(text_at(left + side / 2, height - 3, "confidence, %"))
+    body.append(text_at(12, top + side / 2, "right, %", "middle", f' transform="rotate(-90 12 {top + side / 2:g})"'))
+    return svg(width, height, title, body, "square")
 
 
 def heat_map(confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str, *, labels: bool) -> Markup:
@@ -100,12 +101,12 @@ def heat_map(confusion: Sequence[Sequence[int]], classes: Sequence[str], title: 
             short = name if len(name) <= 15 else name[:14] + "…"
             centre = margin + (index + 0.5) * cell + 4
             turn = f' transform="rotate(-90 {centre:.1f} {margin - 6})"'
-            body.append(_text(margin - 6, centre, short, "end"))
-            body.append(_text(centre, margin - 6, short, "start", turn))
+            body.append(text_at(margin - 6, centre, short, "end"))
+            body.append(text_at(centre, margin - 6, short, "start", turn))
     else:
-        body.append(_text(margin, 15, "predicted, in the order of the classes →", "start"))
-        body.append(_text(15, margin, "← true", "end", f' transform="rotate(-90 15 {margin})"'))
-    return _svg(margin + side + 4, margin + side + 4, title, body, "wide")
+        body.append(text_at(margin, 15, "predicted, in the order of the classes →", "start"))
+        body.append(text_at(15, margin, "← true", "end", f' transform="rotate(-90 15 {margin})"'))
+    return svg(margin + side + 4, margin + side + 4, title, body, "wide")
 
 
 def column_chart(values: Sequence[int], title: str, words: Sequence[str] = ()) -> Markup:
@@ -117,7 +118,7 @@ def column_chart(values: Sequence[int], title: str, words: Sequence[str] = ()) -
     for tick in ticks:
         y = height - 8 - (height - 20) * tick / ticks[-1]
         body.append(f'<path class="grid" d="M{left} {y:.1f}H{width}"/>')
-        body.append(_text(left - 8, y + 4, f"{tick:g}", "end"))
+        body.append(text_at(left - 8, y + 4, f"{tick:g}", "end"))
     for index, value in enumerate(values):
         tall = (height - 20) * value / ticks[-1]
         gap = min(1.0, step * 0.2)
@@ -125,4 +126,4 @@ def column_chart(values: Sequence[int], title: str, words: Sequence[str] = ()) -
         detail = f"<title>{escape(words[index])}</title>" if words else ""
         box = f'x="{x:.2f}" y="{y:.1f}" width="{step - gap:.2f}" height="{tall:.1f}"'
         body.append(f'<rect class="fill-accent" {box}>{detail}</rect>')
-    return _svg(width, height, title, body, "wide")
+    return svg(width, height, title, body, "wide")

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from eyebright.report.charts import round_ticks
+from eyebright.report.charts import round_ticks, svg, text_at
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 210, 40, 8, 18, 36
 
@@ -30,8 +30,8 @@ def reliability_before_and_after(chosen: Mapping[str, Any], uncalibrated: Mappin
     body = []
     for tick in (0, 0.25, 0.5, 0.75, 1):
         body.append(f'<path class="grid" d="M{left} {y_of(tick):.1f}H{left + side}"/>')
-        body.append(_text(left - 7, y_of(tick) + 4, f"{100 * tick:.0f}", "end"))
-        body.append(_text(x_of(tick), floor + 16, f"{100 * tick:.0f}"))
+        body.append(text_at(left - 7, y_of(tick) + 4, f"{100 * tick:.0f}", "end"))
+        body.append(text_at(x_of(tick), floor + 16, f"{100 * tick:.0f}"))
     body.append(f'<path class="line c-muted dashed" d="M{left} {top + side}L{left + side} {top}"/>')
     counts = chosen["confidence_counts"]
     for index, number in enumerate(counts):
@@ -49,9 +49,9 @@ def reliability_before_and_after(chosen: Mapping[str, Any], uncalibrated: Mappin
         body.append(f'<path class="line c-accent thin" d="M{x:.1f} {y_of(row["low"]):.1f}V{y_of(row["high"]):.1f}"/>')
         place = f'cx="{x:.1f}" cy="{y:.1f}"'
         body.append(f'<circle class="dot c-accent" {place} r="4"><title>{escape(_claim(row))}</title></circle>')
-    body.append(_text(left + side / 2, height - 3, "confidence, %"))
-    body.append(_text(12, top + side / 2, "right, %", "middle", f' transform="rotate(-90 12 {top + side / 2:g})"'))
-    return _svg(width, height, "Accuracy against confidence, before and after calibration", body, "square")
+    body.append(text_at(left + side / 2, height - 3, "confidence, %"))
+    body.append(text_at(12, top + side / 2, "right, %", "middle", f' transform="rotate(-90 12 {top + side / 2:g})"'))
+    return svg(width, height, "Accuracy against confidence, before and after calibration", body, "square")
 
 
 def _claim(row: Mapping[str, Any]) -> str:
@@ -79,10 +79,10 @@ def named_columns(values: Sequence[int], names: Sequence[str], title: str, below
         words = f"{name}: {value} images, {100 * value / total:.1f} %"
         body.append(f'<rect class="fill-accent" {box}><title>{escape(words)}</title></rect>')
         share = 100 * value / total
-        body.append(_text(x + wide / 2, floor - tall - 5, f"{share:.0f} %" if share >= 0.5 or not value else "< 1 %"))
-        body.append(_text(x + wide / 2, floor + 16, name))
-    body.append(_text(_LEFT + (_WIDTH - _LEFT - _RIGHT) / 2, _HEIGHT - 3, below))
-    return _svg(_WIDTH, _HEIGHT, title, body)
+        body.append(text_at(x + wide / 2, floor - tall - 5, f"{share:.0f} %" if share >= 0.5 or not value else "< 1 %"))
+        body.append(text_at(x + wide / 2, floor + 16, name))
+    body.append(text_at(_LEFT + (_WIDTH - _LEFT - _RIGHT) / 2, _HEIGHT - 3, below))
+    return svg(_WIDTH, _HEIGHT, title, body)
 
 
 def score_histogram(histogram: Mapping[str, Any], threshold: float | None, title: str, below: str) -> Markup:
@@ -118,15 +118,15 @@ def score_histogram(histogram: Mapping[str, Any], threshold: float | None, title
         body.append(f'<rect class="{style}" {box}><title>{escape(words)}</title></rect>')
     for tick in round_ticks(low, high, about=5):
         if low <= tick <= high:
-            body.append(_text(x_of(tick), floor + 16, f"{tick:g}"))
+            body.append(text_at(x_of(tick), floor + 16, f"{tick:g}"))
     if threshold is not None:
         x = x_of(threshold)
         body.append(f'<path class="flag-line" d="M{x:.1f} {_TOP - 6}V{floor}"/>')
         left = x > _LEFT + 0.6 * wide
         place, anchor = (x - 5, "end") if left else (x + 5, "start")
-        body.append(_text(place, _TOP + 2, "flagged above →", anchor, ' class="flag-name"'))
-    body.append(_text(_LEFT + wide / 2, _HEIGHT - 3, below))
-    return _svg(_WIDTH, _HEIGHT, title, body)
+        body.append(text_at(place, _TOP + 2, "flagged above →", anchor, ' class="flag-name"'))
+    body.append(text_at(_LEFT + wide / 2, _HEIGHT - 3, below))
+    return svg(_WIDTH, _HEIGHT, title, body)
 
 
 def _ground(ticks: Sequence[float]) -> list[str]:
@@ -135,18 +135,5 @@ def _ground(ticks: Sequence[float]) -> list[str]:
     for tick in ticks:
         y = floor - (floor - _TOP) * tick / ticks[-1]
         body.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
-        body.append(_text(_LEFT - 6, y + 4, f"{tick:,.0f}", "end"))
+        body.append(text_at(_LEFT - 6, y + 4, f"{tick:,.0f}", "end"))
     return body
-
-
-def _text(x: float, y: float, text: str, anchor: str = "middle", extra: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
-
-
-def _svg(width: float, height: float, title: str, body: Sequence[str], extra_class: str = "") -> Markup:
-    name = escape(title)
-    # Every text in `body` was escaped where it was made.
-    return Markup(
-        f'<svg class="chart {extra_class}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{name}">'
-        f"<title>{name}</title>{''.join(body)}</svg>"
-    )

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from eyebright.evaluation.estimate import Estimate
 from eyebright.evaluation.image_properties import PROPERTIES
 from eyebright.report import wording
-from eyebright.report.charts import _svg, _text
+from eyebright.report.charts import svg, text_at
 from eyebright.report.content import ReportContent
 from eyebright.report.gallery import Gallery
 from eyebright.report.section import Section
@@ -117,13 +117,13 @@ def draw_parts(name: str, parts: Mapping[str, Mapping[str, Any]], *, low: float,
     body = []
     for tick in (low, 1.0):
         body.append(f'<path class="grid" d="M{x_of(tick):.1f} {_TOP - 4}V{floor}"/>')
-        body.append(_text(x_of(tick), 12, f"{100 * tick:.0f}" + (" %" if tick == 1 else "")))
+        body.append(text_at(x_of(tick), 12, f"{100 * tick:.0f}" + (" %" if tick == 1 else "")))
     if overall is not None:
         at = x_of(overall)
         body.append(f'<path class="grid dashed" d="M{at:.1f} {_TOP - 4}V{floor}"/>')
         if low + 0.13 * (1 - low) < overall < 1 - 0.15 * (1 - low):
-            body.append(_text(at, 12, "all"))
-    body.append(_text(_WIDTH, 12, "images", "end"))
+            body.append(text_at(at, 12, "all"))
+    body.append(text_at(_WIDTH, 12, "images", "end"))
     for row, (part, found) in enumerate(parts.items()):
         accuracy, images = Estimate(**found["accuracy"]), int(found["images"])
         y = _TOP + _ROW * (row + 0.5)
@@ -134,19 +134,19 @@ def draw_parts(name: str, parts: Mapping[str, Mapping[str, Any]], *, low: float,
         detail += f" ({wording.percent_range(accuracy)})"
         if expected is not None:
             detail += f"; the same classes have {wording.percent(expected)} in all"
-        body.append(_text(_NAME_END, y + 4, short, "end", ' class="part"'))
+        body.append(text_at(_NAME_END, y + 4, short, "end", ' class="part"'))
         band = f'x="{x_of(accuracy.low):.1f}" y="{y - 5:.1f}" height="10" rx="5"'
         width = max(2.0, x_of(accuracy.high) - x_of(accuracy.low))
         body.append(f'<rect class="soft-accent" {band} width="{width:.1f}"/>')
         if expected is not None:
             body.append(f'<path class="expected" d="M{x_of(expected):.1f} {y - 8:.1f}v16"/>')
         body.append(f'<circle class="dot c-accent" cx="{x_of(accuracy.value):.1f}" cy="{y:.1f}" r="5"/>')
-        body.append(_text(_VALUE_END, y + 4, wording.percent(accuracy.value), "end", ' class="part"'))
-        body.append(_text(_WIDTH, y + 4, wording.count(images), "end"))
+        body.append(text_at(_VALUE_END, y + 4, wording.percent(accuracy.value), "end", ' class="part"'))
+        body.append(text_at(_WIDTH, y + 4, wording.count(images), "end"))
         # The whole row says what it is, not the dot alone.
         area = f'x="0" y="{y - _ROW / 2:.1f}" width="{_WIDTH}" height="{_ROW}"'
         body.append(f'<rect class="row" {area}><title>{escape(detail)}</title></rect>')
-    return _svg(_WIDTH, floor + 2, f"Accuracy by {_title(name)}", body)
+    return svg(_WIDTH, floor + 2, f"Accuracy by {_title(name)}", body)
 
 
 def _title(name: str) -> str:
