@@ -69,6 +69,35 @@ def test_threads_make_the_same_images(images: list[Pixels]) -> None:
     assert all(np.array_equal(one, other) for one, other in zip(expected, results, strict=True))
 
 
+def test_threads_that_build_at_once_leave_the_warnings_as_they_were() -> None:
+    """Silenced while a transform is built; two threads that overlap would each put back what the other had set."""
+    before = list(warnings.filters)
+    pipeline, failed = Pipeline(CIFAR10NET, seed=0), []
+    start = threading.Barrier(8)
+
+    def work() -> None:
+        start.wait()
+        try:
+            pipeline(np.zeros((16, 16, 3), dtype=np.uint8), epoch=0, index=0)
+        except UsageError as error:
+            failed.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            pipeline._of_thread = threading.local()
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not failed
+    assert warnings.filters == before
+
+
 def test_transforms_draw_apart_from_each_other(images: list[Pixels]) -> None:
     """Albumentations' own seeding would mirror both ways or not at all."""
     pipeline = Pipeline(({"HorizontalFlip": {"p": 0.5}}, {"VerticalFlip": {"p": 0.5}}), seed=0)

@@ -29,6 +29,7 @@ _BASES = {
     "Transform3D",
     "BaseCompose",
 }  # do nothing themselves
+_BUILDING = threading.Lock()  # the warnings that are silenced meanwhile belong to the whole process
 
 
 class Pipeline:
@@ -149,7 +150,7 @@ def _build(name: str, arguments: dict[str, Any], library: Any) -> Any:
 
 def _strictly(kind: Any, arguments: dict[str, Any]) -> Any:
     """Without `strict`, Albumentations answers some mistakes with a warning and its defaults."""
-    with warnings.catch_warnings():
+    with _BUILDING, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice to use another transform
         try:
             return kind(**arguments, strict=True)
