@@ -29,7 +29,7 @@ def test_evaluation_sees_what_preprocess_gives() -> None:
     images = make()
     batches = list(images.in_order(16))
     seen = torch.cat([batch.images for batch in batches]).numpy()
-    expected = PREPROCESS.normalise(PREPROCESS.centre(images.pixels[images.rows]))
+    expected = PREPROCESS.normalise(PREPROCESS.centre(images.store.take(images.rows)))
     assert np.abs(seen - expected).max() < 1e-5
     assert torch.cat([batch.targets for batch in batches]).tolist() == list(range(50))
     assert batches[0].images.is_contiguous(memory_format=torch.channels_last)
@@ -43,7 +43,7 @@ def test_an_epoch_shows_each_image_at_most_once_with_its_own_target_and_weight()
     images = make(weights=True)
     targets = []
     for batch in images.shuffled(in_batches(), epoch=3):
-        expected = images.pixels[images.rows[batch.targets.numpy()]]
+        expected = images.store.take(images.rows[batch.targets.numpy()])
         assert np.array_equal(batch.pixels.permute(0, 2, 3, 1).numpy(), expected)
         assert np.allclose(batch.weights.numpy(), images.weights[batch.targets.numpy()])
         normal = images.normalised(batch.pixels.float() / 255).permute(0, 2, 3, 1).numpy()

@@ -227,7 +227,7 @@ def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
 def test_images_of_weight_zero_teach_nothing(tmp_path: Path) -> None:
     right = stripes(64, 1)
     wrong = stripes(64, 4)
-    pixels = np.concatenate([right.pixels, wrong.pixels])
+    pixels = np.concatenate([right.store.take(right.rows), wrong.store.take(wrong.rows)])
     targets = np.concatenate([right.targets, 1 - wrong.targets])
     weights = np.repeat([1.0, 0.0], 64).astype(np.float32)
     train = PixelSet(pixels, np.arange(128), targets, preprocess=PREPROCESS, device=CPU, weights=weights)

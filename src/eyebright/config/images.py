@@ -63,6 +63,14 @@ class DataConfig(Part):
     split; `off` trusts the images."""
     max_pixels: int = Field(100_000_000, gt=0)
     """Images with more pixels than this are listed as too large and not decoded."""
+    overlap: bool = True
+    """Begin to train while images are still being decoded, in the order in which the first epoch needs them."""
+    stream: bool | Literal["auto"] = "auto"
+    """Decode images anew in every epoch, in the order of their files or shards, instead of packing them decoded; `auto`
+    does where the pack would not fit on the disk of the cache."""
+    shuffle_window: int = Field(8192, ge=1)
+    """With `stream`: images that follow each other in the files or shards and are shuffled together; they are held in
+    memory, as they were read."""
     superclass: str | None = None
     """Where the class above every class comes from: `folders` (`animal/dog/1.jpg`), `column:NAME`, or a YAML file with
     lines `superclass: [class, class]`; left out, there are no superclasses."""

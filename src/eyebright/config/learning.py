@@ -184,10 +184,19 @@ class ComputeConfig(Part):
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the forward pass: `auto` takes bfloat16 (else float16) on CUDA and float32 elsewhere."""
-    compile: bool = False
-    """Compile the network with torch.compile."""
+    compile: bool | Literal["auto"] = "auto"
+    """Compile the network with torch.compile; `auto` compiles where that pays for itself within the planned steps."""
+    resident: bool | Literal["auto"] = "auto"
+    """Keep all training images on the device; `auto` does on a GPU where they fit."""
+    features: Literal["auto", "torch", "onnx", "openvino"] = "auto"
+    """What computes features of a frozen network: `auto` tries those that are installed, and takes the fastest that
+    gives the same features."""
+    profile: bool = False
+    """Say where the time of training went; costs a little of it."""
     deterministic: bool = False
     """Only algorithms that give the same bits every time, on CUDA too; slower there."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """Threads of the arithmetic on a CPU. Left out, one for each core that this process may use."""
     workers: int | None = Field(None, ge=1, le=64)
     """Threads that gather and augment images on the CPU; the result does not depend on it. Left out, by the machine."""
 

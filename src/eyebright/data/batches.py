@@ -7,9 +7,10 @@ exactly the images that it would have seen, whatever the number of threads.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,9 +21,9 @@ import torch.nn.functional as F
 
 from eyebright.config import DataConfig
 from eyebright.data.sampling import epoch_order
+from eyebright.data.store import ArrayStore, MirroredStore, Pixels, PixelStore, Reading
 from eyebright.preprocess import Preprocess
 
-Pixels = npt.NDArray[np.uint8]
 Change = Callable[[Pixels, int, int], Pixels]
 """What happens to one image (S, S, C) before it joins a batch: called with the image, the epoch and its row."""
 _MOST_THREADS = 4
@@ -82,11 +83,11 @@ class Order:
 
 
 class PixelSet:
-    """The images of one split inside a pack, with their targets.
+    """The images of one split inside a store, with their targets.
 
     Args:
-        pixels: uint8 (N, side, side, C), usually a memory map of all splits.
-        rows: int64 (M,), which rows of `pixels` belong here.
+        pixels: a store of all splits, or an array uint8 (N, side, side, C).
+        rows: int64 (M,), which rows of the store belong here.
         targets: int64 (M,), class indices.
         weights: float32 (M,), or None for one each.
         preprocess: the normalisation, and the crop for evaluation.
@@ -95,7 +96,7 @@ class PixelSet:
 
     def __init__(
         self,
-        pixels: Pixels,
+        pixels: PixelStore | Pixels,
         rows: npt.NDArray[np.int64],
         targets: npt.NDArray[np.int64],
         *,
@@ -104,7 +105,7 @@ class PixelSet:
         weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
         assert len(rows) == len(targets)
-        self.pixels = pixels
+        self.store: PixelStore = ArrayStore(pixels) if isinstance(pixels, np.ndarray) else pixels
         self.rows = rows
         self.targets = targets
         self.weights = np.ones(len(rows), dtype=np.float32) if weights is None else weights.astype(np.float32)
@@ -120,7 +121,7 @@ class PixelSet:
     def part(self, rows: slice | npt.NDArray[np.int64]) -> PixelSet:
         """Some of the images, in that order."""
         return PixelSet(
-            self.pixels, self.rows[rows], self.targets[rows],
+            self.store, self.rows[rows], self.targets[rows],
             preprocess=self.preprocess, device=self.device, weights=self.weights[rows],
         )  # fmt: skip
 
@@ -132,22 +133,29 @@ class PixelSet:
         """Number of batches that `shuffled` gives."""
         return steps_per_epoch(len(self.rows), batch_size, drop_last=drop_last)
 
+    def mirrored(self) -> PixelSet:
+        """The same images with left and right exchanged."""
+        return PixelSet(
+            MirroredStore(self.store), self.rows, self.targets,
+            preprocess=self.preprocess, device=self.device, weights=self.weights,
+        )  # fmt: skip
+
     def shuffled(self, order: Order, *, epoch: int, first: int = 0) -> Iterator[TrainingBatch]:
         """One epoch in random order with the margin around the centre crop, from batch number `first` on."""
         size = order.batch_size
         sequence = epoch_order(self.targets, seed=order.seed, epoch=epoch, sampling=order.settings.sampling)
         steps = self.steps_per_epoch(size, drop_last=order.settings.drop_last)
         parts = [np.sort(sequence[step * size : (step + 1) * size]) for step in range(first, steps)]
+        needed = [self.rows[indices[order.part(len(indices))]] for indices in parts]
 
-        def gather(indices: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int64]]:
-            needed = self.rows[indices[order.part(len(indices))]]
-            pixels = self.pixels[needed]  # (b, side, side, C)
-            if order.change is not None:
-                change = order.change
-                pixels = np.stack([change(image, epoch, int(row)) for image, row in zip(pixels, needed, strict=True)])
-            return pixels, indices
+        def gather(reading: Reading, number: int) -> Pixels:
+            pixels = reading.take(number)  # (b, side, side, C)
+            if order.change is None:
+                return pixels
+            change, rows = order.change, needed[number]
+            return np.stack([change(image, epoch, int(row)) for image, row in zip(pixels, rows, strict=True)])
 
-        for pixels, indices in _ahead(gather, parts, order.workers):
+        for pixels, indices in zip(self._gathered(gather, needed, order.workers), parts, strict=True):
             yield TrainingBatch(
                 pixels=self._moved(pixels).permute(0, 3, 1, 2),
                 rows=order.part(len(indices)),
@@ -155,21 +163,36 @@ class PixelSet:
                 weights=self._moved(self.weights[indices]),
             )
 
+    def centres(self, batch_size: int) -> Iterator[Pixels]:
+        """Every image once, in order, without its margin: uint8 (b, size, size, C), contiguous, on the CPU."""
+
+        def gather(reading: Reading, number: int) -> Pixels:
+            return np.ascontiguousarray(self.preprocess.centre(reading.take(number)))
+
+        parts = [self.rows[first : first + batch_size] for first in range(0, len(self.rows), batch_size)]
+        yield from self._gathered(gather, parts, 1)
+
     def in_order(self, batch_size: int, *, size: int | None = None) -> Iterator[Batch]:
         """Every image once, in order, as evaluation sees it; resized when another `size` in pixels is wanted."""
-        indices = np.arange(len(self.rows))
-        parts = [indices[first : first + batch_size] for first in range(0, len(indices), batch_size)]
-
-        def gather(part: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int64]]:
-            return np.ascontiguousarray(self.preprocess.centre(self.pixels[self.rows[part]])), self.targets[part]
-
-        for pixels, targets in _ahead(gather, parts, 1):
+        first = 0
+        for pixels in self.centres(batch_size):
             # A permuted view of (B, H, W, C) is channels-last (B, C, H, W) without a copy.
             images = self._moved(pixels).permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
             images = images.contiguous(memory_format=torch.channels_last)
             if size is not None and size != images.shape[-1]:
                 images = resized(images, size)
-            yield Batch(images, self._moved(targets))
+            yield Batch(images, self._moved(self.targets[first : first + len(pixels)]))
+            first += len(pixels)
+
+    def _gathered(
+        self, gather: Callable[[Reading, int], Pixels], parts: list[npt.NDArray[np.int64]], workers: int | None
+    ) -> Iterator[Pixels]:
+        """What `gather` makes of every part, in order, computed ahead."""
+        reading = self.store.reading(parts)
+        try:
+            yield from _ahead(functools.partial(gather, reading), range(len(parts)), workers)
+        finally:
+            reading.close()
 
     def normalised(self, images: torch.Tensor) -> torch.Tensor:
         """Images on the scale from 0 to 1, float32 (B, C, H, W), as the network wants them."""
@@ -197,7 +220,7 @@ def resized(images: torch.Tensor, size: int) -> torch.Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def _ahead(work: Callable[[_Part], _Result], parts: list[_Part], workers: int | None) -> Iterator[_Result]:
+def _ahead(work: Callable[[_Part], _Result], parts: Iterable[_Part], workers: int | None) -> Iterator[_Result]:
     """The results in order, computed ahead by threads; never more than two a thread wait."""
     threads = workers or min(_MOST_THREADS, os.cpu_count() or 1)
     pending: deque[Future[_Result]] = deque()

@@ -35,6 +35,7 @@ from eyebright.data.cache import default_cache
 from eyebright.data.manifest import Manifest
 from eyebright.data.probing import available_cores
 from eyebright.data.sources.base import Source
+from eyebright.data.store import ArrayStore, PixelStore
 from eyebright.decode import UndecodableImage
 from eyebright.errors import DataError, StorageError
 from eyebright.identity import content_id
@@ -70,6 +71,11 @@ class Pack:
         self.pixels = pixels
         self.ids = tuple(ids)
         self.failures = dict(failures)
+
+    @property
+    def store(self) -> PixelStore:
+        """The images, as training reads them."""
+        return ArrayStore(self.pixels)
 
     def rows(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Row numbers of these ids, int64 (len(ids),).

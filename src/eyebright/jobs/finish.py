@@ -227,7 +227,7 @@ def _golden(rows: Any, packed: Pack, source: Source, plan: Plan) -> dict[str, An
     ]
     chosen = rounds[:GOLDEN_SAMPLES]
     pixels: npt.NDArray[np.uint8] = np.ascontiguousarray(
-        plan.preprocess.centre(packed.pixels[packed.rows([ids[number] for number in chosen])])
+        plan.preprocess.centre(packed.store.take(packed.rows([ids[number] for number in chosen])))
     )
     images = []
     for number in chosen:

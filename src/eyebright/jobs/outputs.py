@@ -61,9 +61,7 @@ class OutputsOf:
         logits, features = [], []
         started = time.perf_counter()
         with progress.task("scoring", len(images)) as task:
-            for first in range(0, len(images), BATCH):
-                pixels = images.preprocess.centre(images.pixels[images.rows[first : first + BATCH]])
-                pixels = np.ascontiguousarray(pixels)
+            for pixels in images.centres(BATCH):
                 if on_device is None:
                     found = self._session.run(self._names, {"pixels": pixels})
                 else:

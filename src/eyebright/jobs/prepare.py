@@ -149,7 +149,7 @@ def pixel_set(manifest: Manifest, packed: Pack, split: str, preprocess: Preproce
     rows = split_rows(manifest, split)
     index = {name: number for number, name in enumerate(manifest.classes)}
     return PixelSet(
-        packed.pixels,
+        packed.store,
         packed.rows(rows["id"].to_pylist()),
         np.array([index[label] for label in rows["label"].to_pylist()], dtype=np.int64),
         preprocess=preprocess,

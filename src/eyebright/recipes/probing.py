@@ -78,10 +78,7 @@ def _mirroring_is_harmless(
     context: Context,
 ) -> tuple[bool, str]:
     """Whether mirrored validation images are classified as well as upright ones, by a one-sided sign test on pairs."""
-    mirrored = PixelSet(
-        val.pixels[:, :, ::-1], val.rows, val.targets, preprocess=val.preprocess, device=val.device, weights=val.weights
-    )
-    mirrored_features = extract_features(network, mirrored, progress=context.progress, description="mirrored val")
+    mirrored_features = extract_features(network, val.mirrored(), progress=context.progress, description="mirrored val")
 
     def right(features: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         return np.asarray((features @ probe.weight.T + probe.bias).argmax(1) == val.targets)

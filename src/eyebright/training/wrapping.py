@@ -40,7 +40,7 @@ def wrapped(network: nn.Module, train: PixelSet, *, config: TrainConfig, team: T
     try:
         # Batch norms are the same in all processes, so buffers need no broadcast.
         model = synchronise_norms(network, team)
-        if config.compute.compile:
+        if config.compute.compile is True:
             model = _compiled(network, train.device)
         if team.size > 1:
             devices = [train.device] if train.device.type == "cuda" else None
