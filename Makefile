@@ -1,14 +1,18 @@
 # make demo   from nothing: environment, a classifier for handwritten digits, its report and predictions
 # make test   from nothing: environment, style, types, architecture, the whole test suite
+# make bench  from nothing: environments, then Eyebright beside its peers on the CPU, less than half an hour
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_OPTIONS ?= -n 2
+PEERS ?= .venv-peers
+DATA ?= ../shared/data
+BENCH_OPTIONS ?=
 
 DEPENDENCIES := $(VENV)/.dependencies
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all test-gpu check coverage format clean
+.PHONY: demo test test-all test-gpu check coverage format bench bench-gpu clean
 
 # Other packages must not come with a newer torch than the pinned one, so everything is installed under constraints.
 $(DEPENDENCIES): pyproject.toml constraints.txt
@@ -46,6 +50,15 @@ test-gpu: $(INSTALLED)
 
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not gpu" --cov --cov-report=term --cov-report=html
+
+# The peers' environment borrows torch and the like from ours; it is made again when packaging/peers.txt changes.
+bench: $(INSTALLED)
+	$(BIN)/python packaging/peers.py $(PEERS)
+	$(BIN)/python benchmarks/bench.py --data $(DATA) --peers $(PEERS) $(BENCH_OPTIONS)
+
+# Without a GPU it says so and ends with exit code 2. No peer but airbench is needed: AIRBENCH=PYTHON has it.
+bench-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/bench_gpu.py --data $(DATA) $(if $(AIRBENCH),--airbench-python $(AIRBENCH)) $(BENCH_OPTIONS)
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-EXTRAS = ("dev", "audit", "hub", "tensorboard", "albumentations")
+EXTRAS = ("dev", "audit", "hub", "tensorboard", "albumentations", "openvino")
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 optional = [name for extra in EXTRAS for name in project["optional-dependencies"][extra]]

@@ -1,13 +1,15 @@
 """A trained classifier, ready to answer: `eyebright.load(path).predict(images)`.
 
-It runs the bundle's graph on ONNX Runtime: no torch is imported, and on a CPU that is the fastest way. Preprocessing,
-calibration and class order all come from the bundle.
+It runs the bundle's graph on ONNX Runtime, or on another runtime that agrees with it: no torch is imported.
+Preprocessing, calibration and class order all come from the bundle.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,17 +17,19 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from PIL import Image
 
-from eyebright.bundle import ONNX_FILE, Bundle, BundleRecord, read_bundle
+from eyebright.bundle import Bundle, BundleRecord, read_bundle
 from eyebright.decisions import Decided
 from eyebright.decisions.record import sibling_classes
 from eyebright.decode import ImageInput, UndecodableImage, read_image_file
-from eyebright.errors import CorruptBundleError, DataError
+from eyebright.errors import DataError
 from eyebright.identity import content_id
+from eyebright.lookahead import in_groups, looked_ahead
+from eyebright.sessions import Session, check_session, open_session
 
 _Result = TypeVar("_Result")
+LATENCY_WARM_UP = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,33 +71,50 @@ class Prediction:
         return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Latency:
+    """How long one image took, from its encoded bytes to the answer, decoding included.
+
+    Attributes:
+        p50_ms, p99_ms: median and 99th percentile of the calls, in milliseconds.
+        calls: how many were measured, one after another.
+    """
+
+    p50_ms: float
+    p99_ms: float
+    calls: int
+
+
 class Classifier:
     """A bundle with a running session. Safe to use from many threads.
 
     Args:
         bundle: the checked bundle.
         threads: threads of the session; 0 leaves it to ONNX Runtime (all cores).
+        session: what runs the graph; ONNX Runtime on the CPU when None.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 0, session: Session | None = None) -> None:
         self.bundle = bundle
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                bundle.file(ONNX_FILE).read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime raises its own family, without a common public base
-            raise CorruptBundleError(f"{bundle.file(ONNX_FILE)} is not a graph that runs here: {error}") from error
+        self._session = open_session(bundle, threads=threads) if session is None else session
         self._workers = min(8, os.cpu_count() or 1)
-        self._has_features = "features" in [output.name for output in self._session.get_outputs()]
+        self._has_features = "features" in self._session.outputs
         self._siblings = sibling_classes(bundle.record.classes, bundle.record.superclasses)
 
     @property
     def record(self) -> BundleRecord:
         """What the bundle says of itself."""
         return self.bundle.record
+
+    @property
+    def runtime(self) -> str:
+        """What runs the graph: `onnx`, `openvino` or `torch`."""
+        return self._session.runtime
+
+    @property
+    def siblings(self) -> npt.NDArray[np.bool_] | None:
+        """Which classes share the superclass of each class, bool (K, K); None where there is one level of classes."""
+        return self._siblings
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -124,18 +145,20 @@ class Classifier:
         return list(self.stream(images, batch_size=batch_size))  # type: ignore[arg-type]
 
     def stream(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> Iterator[Prediction]:
-        """Predictions one after another, holding no more than two batches in memory."""
-        for batch in _batches(images, batch_size):
-            looked = self._in_threads(self._look, batch)
-            found = self.predict_pixels(np.stack([pixels for _, pixels in looked]))
-            for image, (name, _), prediction in zip(batch, looked, found, strict=True):
+        """Predictions one after another, holding no more than two batches in memory.
+
+        While the network looks at one batch, the next one is decoded.
+        """
+        for looked in self._looked(images, batch_size):
+            found = self.predict_pixels(np.stack([pixels for _, _, pixels in looked]))
+            for (image, name, _), prediction in zip(looked, found, strict=True):
                 source = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
                 yield dataclasses.replace(prediction, source=source, id=name)
 
     def predict_proba(self, images: Iterable[ImageInput], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Calibrated probabilities, float32 (N, classes), columns in the order of `classes`."""
         images = [images] if _is_one(images) else images  # type: ignore[list-item]
-        rows = [self.probabilities_of_pixels(self.pixels(batch)) for batch in _batches(images, batch_size)]
+        rows = [self.probabilities_of_pixels(self.pixels(batch)) for batch in in_groups(images, batch_size)]
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), dtype=np.float32)
 
     def pixels(self, images: Sequence[ImageInput]) -> npt.NDArray[np.uint8]:
@@ -155,6 +178,22 @@ class Classifier:
             raise UndecodableImage(
                 error.status, f"{os.fspath(image)}: {error.problem}", expected=error.expected, remedy=error.remedy
             ) from error
+
+    def _looked(
+        self, images: Iterable[ImageInput], size: int
+    ) -> Iterator[list[tuple[ImageInput, str | None, npt.NDArray[np.uint8]]]]:
+        """Batches of images with their content ids and pixels, decoded a batch ahead."""
+        rest = iter(images)
+        first = list(itertools.islice(rest, size))
+        if len(first) < 2:  # one image needs no threads
+            if first:
+                yield [(first[0], *self._look(first[0]))]
+            first = []
+        looked = looked_ahead(
+            lambda image: (image, *self._look(image)),
+            itertools.chain(first, rest), threads=self._workers, ahead=size,
+        )  # fmt: skip
+        yield from in_groups(looked, size)
 
     def _in_threads(self, work: Callable[[ImageInput], _Result], images: Sequence[ImageInput]) -> list[_Result]:
         if len(images) == 1:
@@ -188,13 +227,32 @@ class Classifier:
                 f"pixels are {pixels.dtype} {pixels.shape}", expected=f"uint8 (N, {', '.join(map(str, shape))})"
             )
         names = ["probabilities", "logits", *(["features"] if self._has_features else [])]
-        probabilities, logits, *features = self._session.run(names, {"pixels": pixels})
+        probabilities, logits, *features = self._session.run(names, pixels)
         return probabilities, logits, features[0] if features else None
 
     def predict_pixels(self, pixels: npt.NDArray[np.uint8]) -> list[Prediction]:
         """Predictions of pixels as `pixels` gives them, in the same order, without source and id."""
-        decided = self.decide(*self.run_pixels_all(pixels))
-        return [self._prediction(decided, row) for row in range(len(pixels))]
+        return self.predictions(self.decide(*self.run_pixels_all(pixels)))
+
+    def predictions(self, decided: Decided) -> list[Prediction]:
+        """What was concluded, one `Prediction` an image, without source and id."""
+        return [self._prediction(decided, row) for row in range(len(decided.best))]
+
+    def latency(self, image: ImageInput, *, calls: int = 200) -> Latency:
+        """How long one image takes, after ten calls that do not count.
+
+        Args:
+            image: a file is read once; its bytes are decoded in every call.
+            calls: measured, one after another.
+        """
+        content = read_image_file(image) if isinstance(image, (str, os.PathLike)) else image
+        milliseconds = []
+        for _ in range(LATENCY_WARM_UP + calls):
+            began = time.perf_counter()
+            self.predict(content)
+            milliseconds.append(1000 * (time.perf_counter() - began))
+        middle, high = np.percentile(milliseconds[LATENCY_WARM_UP:], [50, 99])
+        return Latency(p50_ms=float(middle), p99_ms=float(high), calls=calls)
 
     def decide(
         self,
@@ -246,21 +304,22 @@ def _is_one(images: Any) -> bool:
     return isinstance(images, (str, bytes, os.PathLike, Image.Image))
 
 
-def _batches(images: Iterable[ImageInput], size: int) -> Iterator[list[ImageInput]]:
-    batch: list[ImageInput] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def load(path: str | Path, *, threads: int = 0) -> Classifier:
+def load(path: str | Path, *, threads: int = 0, runtime: str = "onnx", device: str = "cpu") -> Classifier:
     """Load the classifier of a run or a bundle.
+
+    Args:
+        path: the folder of a run or of a bundle.
+        threads: threads of the session; 0 leaves it to the runtime (all cores).
+        runtime: `onnx`, `openvino`, or `auto` for the faster of those that are installed.
+        device: `cpu`, or `cuda` for the CUDA provider of ONNX Runtime.
 
     Raises:
         BundleError: there is none, or it is corrupt, foreign or newer than this Eyebright.
+        MissingDependencyError: the runtime is not installed.
+        VerificationError: the runtime gives other probabilities than the bundle's golden samples say.
     """
-    return Classifier(read_bundle(path), threads=threads)
+    bundle = read_bundle(path)
+    session = open_session(bundle, runtime=runtime, device=device, threads=threads)
+    if (runtime, device) != ("onnx", "cpu"):
+        check_session(bundle, session)
+    return Classifier(bundle, session=session)

@@ -65,7 +65,7 @@ def test_names_by_pattern() -> None:
 OWN_SIZES = {
     "animals_cnn": 128, "cifar100_ann": 32, "cifar100_cnn": 32, "cifar10net_v2": 32, "cifar10net_v3": 32, "cnn224": 224,
     "cnn224_baseline": 224, "cnn224_bn": 224, "cnn224_dropout": 224, "deep_v1": 128, "fashion_ann": 28,
-    "fashion_cnn": 28, "fashion_deep_cnn": 28, "headed": 224, "smallnet": 32,
+    "fashion_cnn": 28, "fashion_deep_cnn": 28, "fastnet": 32, "headed": 224, "smallnet": 32,
 }  # fmt: skip
 FIXED = {"cifar100_ann", "cifar100_cnn", "fashion_ann", "fashion_cnn", "fashion_deep_cnn"}
 

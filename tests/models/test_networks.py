@@ -69,6 +69,7 @@ PARAMETERS = {
     "cifar10net_v2": 181_942,
     "cifar10net_v3": conv(3, 32) + separable_stage(32, 32, 4) + separable_stage(32, 64, 4)
     + separable_stage(64, 128, 4) + dense(128, 10),
+    "fastnet": 24 + 64 * (9 * 24 + 1) + (64 + 256) * (9 * 64 + 1) + 3 * 256 * (9 * 256 + 1) + dense(256, 10),
     "fashion_ann": dense(28 * 28, 128) + dense(128, 64) + dense(64, 10),
     "fashion_cnn": keras(1, 32, norm=False) + keras(32, 64, norm=False) + dense(64 * 5 * 5, 128) + dense(128, 10),
     "fashion_deep_cnn": keras(1, 32) + keras(32, 32, norm=False) + keras(32, 64) + keras(64, 64, norm=False)

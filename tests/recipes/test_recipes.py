@@ -28,7 +28,7 @@ from eyebright.recipes.plain import PLAIN, over_plain
 from eyebright.training.freezing import freeze
 from eyebright.training.hooks import StopSignal
 
-GENERAL = ["auto", "scratch", "fine-tune", "shallow"]
+GENERAL = ["auto", "scratch", "fine-tune", "fast", "shallow"]
 NAMES = list(SUMMARIES)
 OF_A_SYSTEM = [name for name in NAMES if name not in GENERAL]
 REPRODUCING = [name for name in OF_A_SYSTEM if name != "cifar10net-v3"]
@@ -268,6 +268,7 @@ def test_plain_is_neutral_in_every_setting_of_training() -> None:
     # Settings that do nothing while what they belong to is off, or that every recipe says for itself.
     idle = {
         "optim.batch_size", "optim.nesterov", "loss.focal_gamma", "loss.effective_beta", "augment.fill",
+        "augment.flip_schedule", "augment.whole_pixels",
         "augment.policy_operations", "augment.policy_magnitude", "augment.erasing_area", "augment.erasing_side",
     }  # fmt: skip
     assert trained - leaves(PLAIN).keys() == idle

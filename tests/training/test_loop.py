@@ -273,6 +273,14 @@ def test_the_number_of_workers_changes_no_bit(tmp_path: Path, workers: int) -> N
     assert_same_weights(one, other)
 
 
+def test_images_that_stay_on_the_device_teach_the_same(tmp_path: Path) -> None:
+    config = build_config(CONFIG.model_dump(), EVERYTHING)
+    gathered, staying = make_network(), make_network()
+    run(gathered, tmp_path / "gathered", steps=12, config=config)
+    run(staying, tmp_path / "staying", steps=12, config=config, train=stripes(80, 1).staying(True))
+    assert_same_weights(gathered, staying)
+
+
 def test_training_stops_at_the_target_accuracy_and_keeps_those_weights(tmp_path: Path) -> None:
     config = build_config(CONFIG.model_dump(), {"stop": {"target_accuracy": 0.9, "keep": "val_accuracy"}})
     listen = Listen()
@@ -401,7 +409,7 @@ def test_bfloat16_computes_shorter_and_still_learns(tmp_path: Path) -> None:
 
 
 def test_compiling_without_a_compiler_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eyebright.training.wrapping.shutil.which", lambda name: None)
+    monkeypatch.setattr("eyebright.training.compiling.shutil.which", lambda name: None)
     config = build_config(CONFIG.model_dump(), {"compute": {"compile": True}})
     with pytest.raises(MissingDependencyError, match="C\\+\\+ compiler"):
         run(make_network(), tmp_path / "c", steps=2, config=config)

@@ -16,8 +16,9 @@ from eyebright.config import OptimConfig
 from eyebright.errors import UsageError
 from eyebright.models.small import SmallNet
 from eyebright.progress import Silent
-from eyebright.training.lr_finder import leaving_untouched, range_test
+from eyebright.training.lr_finder import range_test
 from eyebright.training.optim import make_optimiser
+from eyebright.training.untouched import leaving_untouched
 
 
 def recorded(loss: Callable[[float], float]) -> tuple[Callable[[float], float], list[float]]:

@@ -25,6 +25,7 @@ VERBS = {
     "models": "Networks that can be trained.",
     "datasets": "Data sets that have a name.",
     "recipes": "Ways to train.",
+    "cache": "What Eyebright keeps on the disk, and cleaning it.",
 }
 """Verb and its line in the help."""
 

@@ -48,6 +48,9 @@ def command(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write event files for TensorBoard into the run.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went; also in profile.json of the run.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.", show_default=False)] = None,
     settings: Annotated[
         list[str] | None,
@@ -81,7 +84,11 @@ def command(
             budget=budget, no_budget=no_budget, recipe=recipe, model=model, epochs=epochs, size=size, split=split,
             allow_bad=allow_bad, superclass=superclass, seed=seed, device=device, batch_size=batch_size,
             deterministic=deterministic, file=config,
-            settings=[*(settings or ()), *(["log.tensorboard=true"] if tensorboard else ())],
+            settings=[
+                *(settings or ()),
+                *(["log.tensorboard=true"] if tensorboard else ()),
+                *(["compute.profile=true"] if profile else ()),
+            ],
         )  # fmt: skip
     if not leads():
         return  # the first process of a team speaks for all

@@ -107,6 +107,9 @@ class AugmentConfig(Part):
     flip: bool | None = None
     """Mirror left and right with probability one half; left out, the recipe finds out whether orientation carries
     the label."""
+    flip_schedule: Literal["random", "alternating"] = "random"
+    """With `flip`: `alternating` mirrors each image in every second epoch, one half of them in even and the other in
+    odd ones, so that two epochs show both sides of every image."""
     vertical_flip: bool = False
     """Mirror top and bottom with probability one half."""
     min_area: float = Field(0.5, gt=0, le=1)
@@ -117,6 +120,8 @@ class AugmentConfig(Part):
     """Largest rotation in degrees, to either side."""
     shift: float = Field(0.0, ge=0, le=1)
     """Largest shift along each axis, as a share of the side."""
+    whole_pixels: bool = False
+    """Shift by whole pixels, as a crop from a padded image does: nothing is blurred."""
     scale: float = Field(0.0, ge=0, lt=1)
     """Largest relative change of size, the same along both axes."""
     zoom: float = Field(0.0, ge=0, lt=1)

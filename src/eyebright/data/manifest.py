@@ -24,6 +24,7 @@ from eyebright.data.codes import as_codes
 from eyebright.data.fingerprint import fingerprint
 from eyebright.data.listing import MANIFEST_SCHEMA as MANIFEST_SCHEMA
 from eyebright.data.listing import list_images
+from eyebright.data.parquet import read_parquet
 from eyebright.data.sources.base import SPLITS, Source
 from eyebright.decode import DEFAULT_MAX_PIXELS
 from eyebright.decode import STATUSES as BAD_STATUSES
@@ -261,7 +262,7 @@ class Manifest:
         """
         path = Path(path)
         try:
-            table = pq.read_table(path)
+            table = read_parquet(path)
         except FileNotFoundError as error:
             raise DataError(f"there is no manifest {path}") from error
         except (OSError, pa.ArrowException) as error:

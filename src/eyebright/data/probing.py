@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from eyebright.cores import available_cores as available_cores
 from eyebright.data.sources.base import Item, Source
 from eyebright.decode import UndecodableImage, inspect_image
 from eyebright.errors import EyebrightError
@@ -113,13 +114,6 @@ def look_at(read: Read, max_pixels: int, sources: Sequence[str]) -> Facts:
     """The facts of these images, read one after the other."""
     rows = [_look_at_one(read, max_pixels, source) for source in sources]
     return Facts(*(list(column) for column in zip(*rows, strict=True)))
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def serve() -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from eyebright.atomic import replacing_file
 from eyebright.data.audit.evidence import Evidence
 from eyebright.data.audit.quality import relative_sharpness
+from eyebright.data.parquet import read_parquet
 from eyebright.errors import CorruptBundleError, ForeignBundleError
 from eyebright.evaluation.intervals import Floats
 from eyebright.evaluation.slices import SliceColumn, number_column
@@ -94,7 +95,7 @@ class ImageProperties:
             CorruptBundleError: it is damaged.
         """
         try:
-            table = pq.read_table(path)
+            table = read_parquet(path)
         except FileNotFoundError:
             raise ForeignBundleError(f"{os.fspath(path)} does not exist", expected="properties of images") from None
         except (pa.ArrowException, OSError) as error:

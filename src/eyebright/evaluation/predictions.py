@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eyebright.atomic import replacing_file
+from eyebright.data.parquet import read_parquet
 from eyebright.decisions.calibration import Calibration
 from eyebright.errors import CorruptBundleError, DataError, ForeignBundleError, NewerBundleError, did_you_mean
 
@@ -82,7 +83,7 @@ class Predictions:
         if not Path(path).is_file():
             raise ForeignBundleError(f"{os.fspath(path)} does not exist", expected="a predictions table of a run")
         try:
-            table = pq.read_table(path)
+            table = read_parquet(path)
         except (pa.ArrowException, OSError) as error:
             raise CorruptBundleError(
                 f"{os.fspath(path)} cannot be read: {error}",

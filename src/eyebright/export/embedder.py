@@ -1,7 +1,7 @@
 """Embeddings of images by a pretrained network, computed once for each image and kept in the cache by content id.
 
-On a CPU the network runs in ONNX Runtime, which is two to three times as fast as torch there; its graph is exported
-once and kept too. On a GPU torch runs it.
+The fastest runtime that gives torch's features computes them (`eyebright.runtimes.trial`); the graph that other
+runtimes than torch need is exported once and kept too.
 
     embeddings/<network>-<size>-<key>/graph.onnx     the exported graph
     embeddings/<network>-<size>-<key>/<name>.npz     ids and float16 features of up to `_PART_IMAGES` images
@@ -13,32 +13,32 @@ import dataclasses
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import PIL
 import torch
 
+from eyebright.allocator import keep_freed_memory
 from eyebright.atomic import explained, replacing_file
-from eyebright.data.probing import available_cores
+from eyebright.cores import available_cores
+from eyebright.data.cache import mark_used
 from eyebright.data.sources import Source
 from eyebright.decode import UndecodableImage
-from eyebright.export.onnx import PixelsToFeatures, export_features
 from eyebright.models.catalog import create_network, network_facts
 from eyebright.preprocess import Preprocess
 from eyebright.progress import Progress
+from eyebright.runtimes.runners import Pixels
+from eyebright.runtimes.trial import Chosen, choose_runtime
 
 DEFAULT_NETWORK = "tf_efficientnet_lite0"
 EMBEDDINGS_VERSION = 1
 
 _BATCH_IMAGES = 32
 _PART_IMAGES = 4096
-
-_Run = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,14 @@ class Embedder:
         device: where to compute.
         network: timm name; its pretrained weights are used.
         size: side of its input in pixels.
+        features: what computes: `auto`, or a runtime to take without a trial; see `compute.features`.
     """
 
     cache: Path
     device: torch.device
     network: str = DEFAULT_NETWORK
     size: int = 224
+    features: str = "auto"
 
     def embed(
         self, ids: Sequence[str], sources: Sequence[str], source: Source, *, progress: Progress
@@ -81,14 +83,17 @@ class Embedder:
         failures: dict[str, tuple[str, str]] = {}
         if missing:
             with progress.task("embedding images", len(missing)) as task:
-                run = self._runner()
+                chosen: Chosen | None = None
                 for start in range(0, len(missing), _PART_IMAGES):
                     part: dict[str, npt.NDArray[np.float16]] = {}
                     names = missing[start : start + _PART_IMAGES]
                     for batch, pixels, failed in self._decoded(names, where, source):
                         failures |= failed
                         if batch:
-                            part |= dict(zip(batch, run(pixels).astype(np.float16), strict=True))
+                            if chosen is None:
+                                chosen = self._chosen(pixels, len(missing))
+                                progress.note(chosen.sentence)
+                            part |= dict(zip(batch, chosen.run(pixels).astype(np.float16), strict=True))
                         task.advance(len(batch) + len(failed))
                     self._keep(part)
                     known |= part
@@ -116,6 +121,7 @@ class Embedder:
 
     def _known(self, wanted: set[str]) -> dict[str, npt.NDArray[np.float16]]:
         known: dict[str, npt.NDArray[np.float16]] = {}
+        mark_used(self.folder)
         for path in sorted(self.folder.glob("*.npz")):
             try:
                 with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as part:
@@ -165,36 +171,11 @@ class Embedder:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _runner(self) -> _Run:
-        if self.device.type != "cpu":
-            return self._torch_runner()
-        path = self.folder / "graph.onnx"
-        if not path.is_file():
-            graph = export_features(self._pretrained(), self.preprocess)
-            with explained(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with replacing_file(path) as temporary:
-                    Path(temporary).write_bytes(graph.SerializeToString())
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = available_cores()
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-
-        def run(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-            features: npt.NDArray[np.float32] = session.run(["features"], {"pixels": pixels})[0]
-            return features
-
-        return run
-
-    def _torch_runner(self) -> _Run:
-        network = PixelsToFeatures(self._pretrained(), self.preprocess).to(self.device).eval()
-
-        @torch.inference_mode()
-        def run(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-            features: npt.NDArray[np.float32] = network(torch.from_numpy(pixels).to(self.device)).cpu().numpy()
-            return features
-
-        return run
-
-    def _pretrained(self) -> torch.nn.Module:
-        return create_network(self.network, classes=2, pretrained=True).eval()
+    def _chosen(self, pixels: Pixels, images: int) -> Chosen:
+        """What computes the vectors of so many images, of which `pixels` are the first."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        return choose_runtime(
+            create_network(self.network, classes=2, pretrained=True).eval(), self.preprocess, device=self.device,
+            samples=[pixels], images=images, graph=lambda: self.folder / "graph.onnx", wanted=self.features,
+        )  # fmt: skip

@@ -21,6 +21,7 @@ from eyebright.allocator import keep_freed_memory
 from eyebright.atomic import write_json
 from eyebright.config import TrainConfig
 from eyebright.data.manifest import Manifest
+from eyebright.data.packing import ImagesLost
 from eyebright.data.sources import Source
 from eyebright.errors import EyebrightError, Interrupted, Preempted, TeamError
 from eyebright.evaluation.overfitting import diagnose
@@ -28,10 +29,14 @@ from eyebright.jobs.environment import describe_environment, now, peak_memory
 from eyebright.jobs.finish import finish
 from eyebright.jobs.interrupt import heeding_signals, outlive_termination
 from eyebright.jobs.journal import Journal, append_history
-from eyebright.jobs.prepare import data_facts, pack, pixel_set
+from eyebright.jobs.prepare import data_facts
+from eyebright.jobs.profile import write_profile
 from eyebright.jobs.reporting import OVERLAY_SECONDS, make_report
+from eyebright.jobs.streaming import with_stream_decided
+from eyebright.jobs.training_images import TrainingImages
 from eyebright.recipes import get_recipe
-from eyebright.recipes.base import Context, Plan
+from eyebright.recipes.base import Context, Outcome, Plan
+from eyebright.recipes.compiled import with_compiling_decided
 from eyebright.run import Run
 from eyebright.training.hooks import Hook, StopSignal
 from eyebright.training.team import Team
@@ -127,27 +132,19 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
         config=config, facts=data_facts(manifest, sitting.source), device=device,
         deadline=None if config.budget_seconds is None else sitting.started + config.budget_seconds - sitting.used,
         checkpoint=run.checkpoint, progress=journal, stop=stop, record=record if team.leads else _forget,
-        hooks=[*writers, *sitting.hooks] if team.leads else (), team=team,
+        team=team,
     )  # fmt: skip
-    recipe = get_recipe(config.recipe)
     with journal.stage("plan"):
-        plan = Plan.from_dict(team.share(_plan(run, context).as_dict() if team.leads else None))
+        plan = Plan.from_dict(team.share(_plan(run, context, manifest).as_dict() if team.leads else None))
     with journal.stage("decode"):
         # The others find the first one's pack in the cache, or make their own on another machine.
         if not team.leads:
             team.wait()
-        manifest, packed = pack(manifest, sitting.source, plan.preprocess, config, journal)
+        images = TrainingImages(run, manifest, sitting.source, plan, team, journal)
         if team.leads:
-            manifest.write(run.file("manifest.parquet"))
             team.wait()
-    sets = {split: pixel_set(manifest, packed, split, plan.preprocess, device) for split in ("train", "val", "test")}
-    with journal.stage("train"):
-        try:
-            outcome = recipe.fit(plan, context, sets["train"], sets["val"])
-        finally:
-            for writer in writers:
-                if isinstance(writer, TensorBoardWriter):
-                    writer.close()
+    with images, journal.stage("train"):
+        outcome = _trained(sitting, plan, context, images, writers)
     if not team.leads:
         return
     if outcome.architecture_arguments is not None:
@@ -157,10 +154,10 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
             outcome.network,
             run=run,
             plan=plan,
-            manifest=manifest,
+            manifest=images.manifest,
             source=sitting.source,
-            packed=packed,
-            sets=sets,
+            packed=images.packed,
+            sets=images.sets,
             progress=journal,
         )
     accuracy = scored.test.accuracy
@@ -179,6 +176,8 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
         "stopped": outcome.stopped,
         **peak_memory(device),
     }
+    if images.seconds is not None:
+        facts["decoding_overlapped_seconds"] = round(images.seconds, 2)
     write_json(run.file("environment.json"), {**environment, "outcome": facts})
     left = context.seconds_left()
     overlay_seconds = OVERLAY_SECONDS if left is None else min(OVERLAY_SECONDS, left - PAGE_SECONDS)
@@ -189,6 +188,9 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
         make_report(run, source=sitting.source, overlays=enough, overlay_seconds=overlay_seconds)
     wall_seconds = sitting.seconds
     _warn_of_time(journal, wall_seconds, config.budget_seconds)
+    if config.compute.profile:
+        for sentence in write_profile(run, context.profiles, journal.seconds, device=device.type):
+            journal.note(sentence)
     facts |= {"wall_seconds": round(wall_seconds, 2), "warnings": journal.warnings, "seconds": journal.seconds}
     write_json(run.file("environment.json"), {**environment, "outcome": facts})
     if not outcome.stopped:
@@ -196,13 +198,32 @@ def _stages(sitting: Sitting, manifest: Manifest, stop: StopSignal) -> None:
     run.set_state("complete", since=now(), seconds=wall_seconds, stopped=outcome.stopped)
 
 
-def _plan(run: Run, context: Context) -> Plan:
+def _trained(sitting: Sitting, plan: Plan, context: Context, images: TrainingImages, writers: list[Hook]) -> Outcome:
+    """What the recipe makes of the images; made again where some turn out to be broken while it learns from them."""
+    recipe, outcome = get_recipe(sitting.config.recipe), None
+    hooks = [*writers, *sitting.hooks] if sitting.team.leads else []
+    try:
+        outcome = recipe.fit(plan, dataclasses.replace(context, hooks=hooks), images.sets["train"], images.sets["val"])
+    except ImagesLost:
+        pass  # seen before anything was learnt from them
+    finally:
+        for writer in writers:
+            if isinstance(writer, TensorBoardWriter):
+                writer.close()
+    stays = images.settled(keep=outcome is not None and outcome.stopped)
+    if outcome is not None and stays:
+        return outcome
+    return _trained(sitting, plan, context, images, _writers(sitting.run, sitting.config))
+
+
+def _plan(run: Run, context: Context, manifest: Manifest) -> Plan:
     """The plan of the run: made once, and read again when the run is resumed."""
     path = run.file("plan.json")
     if path.is_file():
         plan = Plan.from_dict(json.loads(path.read_text(encoding="utf-8")))
     else:
-        plan = get_recipe(context.config.recipe).plan(context)
+        plan = with_stream_decided(get_recipe(context.config.recipe).plan(context), manifest)
+        plan = with_compiling_decided(plan, context)
         write_json(path, plan.as_dict())
     facts = context.facts
     context.progress.note(

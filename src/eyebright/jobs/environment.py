@@ -14,7 +14,9 @@ from typing import Any
 import torch
 
 from eyebright.allocator import peak_memory_bytes
+from eyebright.cores import available_cores, physical_cores
 from eyebright.data.sources.address import without_secrets
+from eyebright.training.threads import default_threads
 
 PACKAGES = (
     "eyebright",
@@ -56,7 +58,9 @@ def describe_environment(device: torch.device, *, allocator: bool) -> dict[str, 
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "usable_cores": available_cores(),
+        "physical_cores": physical_cores(),
+        "threads": default_threads(),  # unless the plan says otherwise, in compute.threads
         "memory_bytes": _memory_bytes(),
         "device": _device_name(device),
         "keeps_freed_memory": allocator,

@@ -15,7 +15,7 @@ from eyebright.bundle import Bundle, BundleRecord
 from eyebright.data.batches import PixelSet
 from eyebright.data.leaks import leaked_ids
 from eyebright.data.manifest import Manifest
-from eyebright.data.pack import Pack
+from eyebright.data.pack import Packed
 from eyebright.data.sources import Source
 from eyebright.data.superclasses import superclasses_of
 from eyebright.decisions.record import sibling_classes
@@ -66,7 +66,7 @@ def finish(
     plan: Plan,
     manifest: Manifest,
     source: Source,
-    packed: Pack,
+    packed: Packed,
     sets: dict[str, PixelSet],
     progress: Progress,
 ) -> Scored:
@@ -213,7 +213,7 @@ def _fit(outputs: dict[str, Outputs], sets: dict[str, PixelSet]) -> dict[str, An
     return found
 
 
-def _golden(rows: Any, packed: Pack, source: Source, plan: Plan) -> dict[str, Any]:
+def _golden(rows: Any, packed: Packed, source: Source, plan: Plan) -> dict[str, Any]:
     """A few validation images, going round the classes: ids, files and pixels, as `make_bundle` takes them."""
     ids, labels, sources = (rows[column].to_pylist() for column in ("id", "label", "source"))
     by_class: dict[str, list[int]] = {}

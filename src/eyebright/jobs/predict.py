@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from eyebright.classifier import Classifier, Prediction
-from eyebright.data.sources import open_source
-from eyebright.data.sources.address import file_name, is_address, is_file_address, parent, without_secrets
-from eyebright.data.sources.archive import ARCHIVE_ENDINGS
-from eyebright.data.sources.folder import IMAGE_SUFFIXES
-from eyebright.data.sources.pattern import is_pattern
-from eyebright.data.sources.remote import RemoteTree
-from eyebright.data.sources.text_list import LIST_SUFFIXES
-from eyebright.decode import UndecodableImage, read_image_file
-from eyebright.errors import did_you_mean_beside
-from eyebright.identity import content_id
+from eyebright.data.probing import available_cores
+from eyebright.jobs.inputs import Content, Opened, open_input
+from eyebright.jobs.prediction_flow import Listing, batches
 from eyebright.progress import Progress, Silent
 
-BATCH = 32
-# Files that hold or name many images; any other file is taken for one image.
-DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".npz", ".mat", ".gz", *LIST_SUFFIXES, *ARCHIVE_ENDINGS)
-Content = bytes | npt.NDArray[np.uint8]
-
-
-class Opened(NamedTuple):
-    """One input: a title, the names of its images, what stands before a name when it is shown, and how to read one."""
-
-    title: str
-    names: list[str]
-    prefix: str
-    read: Callable[[str], Content]
+__all__ = ["Answer", "Content", "Opened", "open_input", "predict"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,70 +48,23 @@ def predict(
 ) -> Iterator[Answer]:
     """Answers for images, folders, tables and named sets, in order.
 
-    An image that cannot be read gets an answer that says so; it stops nothing.
+    An image that cannot be read gets an answer that says so; it stops nothing. For many images,
+    `predict_to_file.predict_to_file` is faster, and goes on after a kill.
 
     Raises:
         DataError: an input that is no image file does not exist or holds nothing that could be an image.
     """
     progress = progress or Silent()
-    for opened in [
-        open_input(given) for given in inputs
-    ]:  # all are opened first: a typing error should cost no waiting
-        names, look = opened.names, functools.partial(_look, classifier, opened.read)
-        with progress.task(f"classifying {opened.title}", len(names)) as task, ThreadPoolExecutor(4) as pool:
-            for first in range(0, len(names), BATCH):
-                batch = names[first : first + BATCH]
-                looked = list(pool.map(look, batch))
-                pixels = [pixel for _, pixel, _ in looked if pixel is not None]
-                predictions = iter(classifier.predict_pixels(np.stack(pixels)) if pixels else ())
-                for name, (image, pixel, problem) in zip(batch, looked, strict=True):
-                    shown = f"{opened.prefix}{name}"
-                    if pixel is None:
-                        assert problem is not None
-                        yield Answer(source=shown, id=image, status=problem.status, reason=problem.problem)
-                    else:
-                        said = dataclasses.replace(next(predictions), source=shown, id=image)
-                        yield Answer(source=shown, id=image, prediction=said)
-                    task.advance()
-
-
-def open_input(given: str | Path) -> Opened:
-    """What a user named: one image, or all images of a folder, table, archive, named set or address.
-
-    Raises:
-        DataError: it does not exist or holds nothing that could be an image.
-    """
-    text, path = str(given), Path(given)
-    if is_address(text) and not is_file_address(text) and path.suffix.lower() in IMAGE_SUFFIXES:
-        folder = RemoteTree(parent(text))
-        return Opened(without_secrets(text), [file_name(text)], f"{without_secrets(parent(text))}/", folder.read)
-    if (
-        not path.exists() and path.suffix.lower() in IMAGE_SUFFIXES and not is_pattern(text)
-    ):  # one of many that has gone
-        return Opened(str(given), [str(given)], "", _read_file)
-    if path.is_file() and not path.name.lower().endswith((*DATA_ENDINGS, "-ubyte")):
-        return Opened(str(given), [str(given)], "", _read_file)
-    source = open_source(given)
-    names = [item.source for item in source.items()]
-    return Opened(source.spec, names, f"{given}/" if path.is_dir() else "", source.read)
-
-
-def _read_file(name: str) -> bytes:
-    try:
-        return read_image_file(name)
-    except UndecodableImage as error:
-        if error.status == "missing":
-            error.problem += did_you_mean_beside(Path(name))
-        raise
-
-
-def _look(
-    classifier: Classifier, read: Callable[[str], Content], name: str
-) -> tuple[str | None, npt.NDArray[np.uint8] | None, UndecodableImage | None]:
-    image = None
-    try:
-        content = read(name)
-        image = content_id(content)
-        return image, classifier.record.preprocess.pixels(content), None
-    except UndecodableImage as error:
-        return image, None, error
+    # All are opened first: a typing error should cost no waiting.
+    listing = Listing([open_input(given) for given in inputs])
+    with progress.task(f"classifying {listing.title}", len(listing)) as task:
+        for batch in batches(classifier, listing, threads=available_cores()):
+            said = iter(() if batch.decided is None else classifier.predictions(batch.decided))
+            for image in batch.images:
+                if image.problem is not None:
+                    problem = image.problem
+                    yield Answer(source=image.source, id=image.id, status=problem.status, reason=problem.problem)
+                else:
+                    prediction = dataclasses.replace(next(said), source=image.source, id=image.id)
+                    yield Answer(source=image.source, id=image.id, prediction=prediction)
+                task.advance()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from eyebright.config import TrainConfig
@@ -13,7 +15,8 @@ from eyebright.data.audit.findings import Audit
 from eyebright.data.batches import PixelSet
 from eyebright.data.components import Links
 from eyebright.data.manifest import Manifest
-from eyebright.data.pack import Pack, pack_images
+from eyebright.data.numbered import Numbered
+from eyebright.data.pack import Packed, pack_images
 from eyebright.data.sources import Source, open_source
 from eyebright.data.sources.address import is_address
 from eyebright.data.sources.hierarchy import absolute_rule, with_superclasses
@@ -24,6 +27,7 @@ from eyebright.data.superclasses import superclasses_of
 from eyebright.decode import decode_image
 from eyebright.errors import DataError
 from eyebright.jobs.first_look import first_look
+from eyebright.jobs.streaming import open_store
 from eyebright.preprocess import Preprocess
 from eyebright.progress import Progress
 from eyebright.recipes.base import DataFacts
@@ -127,35 +131,60 @@ def _is_grey(sources: list[str], source: Source) -> bool:
 
 def pack(
     manifest: Manifest, source: Source, preprocess: Preprocess, config: TrainConfig, progress: Progress
-) -> tuple[Manifest, Pack]:
-    """Decode every image once; the manifest comes back with those marked that could not be decoded.
+) -> tuple[Manifest, Packed]:
+    """The images, decoded; the manifest comes back with those marked that could not be.
 
     Raises:
         BadImagesError: more images than allowed could not be decoded.
     """
-    packed = pack_images(manifest, source, preprocess, progress=progress)
-    if packed.failures:
-        manifest = manifest.mark(packed.failures)
-        progress.warn(
-            f"{len(packed.failures)} images could not be decoded and are not used; each is listed in the report"
-        )
-        manifest.check(config.data.allow_bad)
+    packed = decoded(manifest, source, preprocess, config, progress)
+    return without_failures(manifest, packed.failures, config.data.allow_bad, progress), packed
+
+
+def decoded(
+    manifest: Manifest, source: Source, preprocess: Preprocess, config: TrainConfig, progress: Progress
+) -> Packed:
+    """Every image decoded once; with `data.stream` they are decoded later, and again in every epoch."""
+    if config.data.stream is True:
+        return open_store(manifest, source, preprocess, config, progress)
+    ids = list(dict.fromkeys(manifest.ok["id"].to_pylist()))
+    return Numbered(pack_images(manifest, source, preprocess, progress=progress), ids)
+
+
+def without_failures(
+    manifest: Manifest, failures: Mapping[str, tuple[str, str]], allow_bad: float, progress: Progress
+) -> Manifest:
+    """The manifest with the images marked that could not be decoded.
+
+    Raises:
+        BadImagesError: more images than allowed could not be decoded.
+        DataError: too few are left of a class or a split.
+    """
+    if failures:
+        manifest = manifest.mark(failures)
+        progress.warn(f"{len(failures)} images could not be decoded and are not used; each is listed in the report")
+        manifest.check(allow_bad)
         check_splits(manifest)
-    return manifest, packed
+    return manifest
 
 
-def pixel_set(manifest: Manifest, packed: Pack, split: str, preprocess: Preprocess, device: torch.device) -> PixelSet:
+def pixel_set(manifest: Manifest, packed: Packed, split: str, preprocess: Preprocess, device: torch.device) -> PixelSet:
     """The images of one split with their class indices and weights, in the manifest's order."""
     rows = split_rows(manifest, split)
-    index = {name: number for number, name in enumerate(manifest.classes)}
     return PixelSet(
         packed.store,
         packed.rows(rows["id"].to_pylist()),
-        np.array([index[label] for label in rows["label"].to_pylist()], dtype=np.int64),
+        class_indices(manifest, rows),
         preprocess=preprocess,
         device=device,
         weights=np.array(rows["weight"].to_pylist(), dtype=np.float32),
     )
+
+
+def class_indices(manifest: Manifest, rows) -> npt.NDArray[np.int64]:  # type: ignore[no-untyped-def]  # of pyarrow
+    """Index of the class of each of these rows of the manifest: int64 (len(rows),)."""
+    index = {name: number for number, name in enumerate(manifest.classes)}
+    return np.array([index[label] for label in rows["label"].to_pylist()], dtype=np.int64)
 
 
 def split_rows(manifest: Manifest, split: str):  # type: ignore[no-untyped-def]  # pyarrow has no types

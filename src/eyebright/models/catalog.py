@@ -27,6 +27,7 @@ from eyebright.models import cifar100 as cifar100
 from eyebright.models import cnn224 as cnn224
 from eyebright.models import deep_v1 as deep_v1
 from eyebright.models import fashion as fashion
+from eyebright.models import fast as fast
 from eyebright.models import shallow as shallow
 from eyebright.models import small as small
 from eyebright.models.headed import DEFAULT_BACKBONE, Headed

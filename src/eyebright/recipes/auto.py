@@ -22,12 +22,14 @@ from eyebright.recipes import scratch, staged
 from eyebright.recipes.base import Context, DataFacts, Outcome, Plan, Recipe, make_network
 from eyebright.recipes.finish import finish_seconds
 from eyebright.recipes.probing import calibrated_loss, probe_first
+from eyebright.recipes.settling import settle
 from eyebright.recipes.stages import train_stages
 from eyebright.training.budget import Speed, measure_speed
 from eyebright.training.freezing import freeze_first_layers
 from eyebright.training.probe import install_probe
 from eyebright.training.score import predict_logits
 from eyebright.training.stage import Stage
+from eyebright.training.threads import arithmetic_threads
 
 DEFAULT_NETWORK = "tf_efficientnet_lite0"
 SIZES = (288, 256, 224, 192, 160, 128, 96)
@@ -113,12 +115,18 @@ def plan(context: Context) -> Plan:
     batch_size = min(config.optim.batch_size, facts.images["train"])
     network = create_network(name, classes=facts.classes, pretrained=config.model.pretrained).to(context.device)
     asked = known.input_size if known.fixed_size else config.image.size
+    measured = asked or MEASURED_SIZE
+    settled: list[str] = []
+    if config.epochs != 0:
+        config, settled = settle(network, config, context, size=measured, channels=3)
     speeds = {}
     for share in FROZEN_SHARES:
         freeze_first_layers(network, share)
-        speeds[share] = measure_speed(
-            network, size=asked or MEASURED_SIZE, channels=3, batch_size=batch_size, device=context.device
-        )
+        with arithmetic_threads(config.compute.threads):
+            speeds[share] = measure_speed(
+                network, size=measured, channels=3, batch_size=batch_size, device=context.device,
+                precision=config.compute.precision,
+            )  # fmt: skip
     if asked is not None:
         sizes: tuple[int, ...] = (asked,)
     else:
@@ -127,7 +135,8 @@ def plan(context: Context) -> Plan:
         sizes = fitting or sizes[-1:]
     reasons = [
         f"this machine trains {speeds[0.0].train:.0f} and classifies {speeds[0.0].infer:.0f} images a second "
-        f"with {name} at {speeds[0.0].size} px ({context.device.type})"
+        f"with {name} at {speeds[0.0].size} px ({context.device.type})",
+        *settled,
     ]
     options = _options(context, speeds, sizes, config.epochs)
     best = min(options, key=lambda option: option.expected_loss)
@@ -223,6 +232,11 @@ def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome
     """Probe, fine-tune, keep the better on validation."""
     if not plan.probe:
         return staged.fit(plan, context, train, val)
+    with arithmetic_threads(plan.config.compute.threads):
+        return _fit(plan, context, train, val)
+
+
+def _fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome:
     network = make_network(plan, context)
     layer = classifier_layer(network)
     assert layer is not None

@@ -114,6 +114,7 @@ class Context:
         record: takes a line for the history.
         hooks: told of every step and epoch, besides those of the run itself.
         team: the processes that train together.
+        profiles: filled while training, where `compute.profile` asks for it: seconds by part, by stage of training.
     """
 
     config: TrainConfig
@@ -126,6 +127,7 @@ class Context:
     record: Callable[[dict[str, Any]], None]
     hooks: Sequence[Hook] = ()
     team: Team = ALONE
+    profiles: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
     def seconds_left(self) -> float | None:
         """Time to the deadline; None without a budget."""

@@ -2,6 +2,9 @@
 
 The probe also answers whether mirroring is harmless: where orientation carries the label, mirrored validation images
 are classified worse.
+
+The features come from the fastest runtime that gives those of torch. A resumed run need not keep to it: the probe is
+saved as soon as it is fitted, and features are computed for nothing else.
 """
 
 from __future__ import annotations
@@ -17,11 +20,16 @@ from torch import nn
 
 from eyebright.atomic import replacing_folder, write_json
 from eyebright.data.batches import PixelSet
+from eyebright.data.cache import default_cache
 from eyebright.evaluation.calibrate import fit_temperature
 from eyebright.recipes.base import Context, Plan
+from eyebright.runtimes.graph import graph_file
+from eyebright.runtimes.runners import Run
+from eyebright.runtimes.trial import Chosen, choose_runtime
 from eyebright.training.probe import Probe, extract_features, fit_probe
 
 ORIENTATION_LEVEL = 0.01
+_SAMPLES, _SAMPLE_IMAGES = 2, 32
 
 
 def calibrated_loss(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> float:
@@ -52,22 +60,42 @@ def probe_first(
 def _probe(
     network: nn.Module, plan: Plan, context: Context, train: PixelSet, val: PixelSet
 ) -> tuple[Probe, bool, list[str]]:
-    train_features = extract_features(network, train, progress=context.progress, description="features")
-    val_features = extract_features(network, val, progress=context.progress, description="features of val")
+    undecided = plan.config.augment.flip is None and bool(plan.stages)  # then mirrored images are looked at too
+    chosen = _runtime(network, plan, context, train, images=len(train) + (2 if undecided else 1) * len(val))
+    run = None if chosen is None else chosen.run
+    train_features = extract_features(network, train, progress=context.progress, description="features", run=run)
+    val_features = extract_features(network, val, progress=context.progress, description="features of val", run=run)
     probe = fit_probe(
         (train_features, train.targets, train.weights), (val_features, val.targets), classes=context.facts.classes
     )
     context.record(
         {"stage": "probe", "strength": probe.strength, "val_loss": probe.val_loss, "val_accuracy": probe.val_accuracy}
+        | ({} if chosen is None else {"features": chosen.record()})
     )
     reasons = [f"linear probe: validation accuracy {probe.val_accuracy:.3f} (C={probe.strength:g})"]
+    if chosen is not None:
+        reasons.insert(0, chosen.sentence)
     flip = plan.config.augment.flip
-    if flip is None and plan.stages:
-        flip, reason = _mirroring_is_harmless(network, probe, val_features, val, context)
+    if undecided:
+        flip, reason = _mirroring_is_harmless(network, probe, val_features, val, context, run)
         reasons.append(reason)
     for reason in reasons:
         context.progress.note(reason)
     return probe, bool(flip), reasons
+
+
+def _runtime(network: nn.Module, plan: Plan, context: Context, train: PixelSet, *, images: int) -> Chosen | None:
+    """What computes the features of so many images; None on a GPU, where the network itself does."""
+    wanted = plan.config.compute.features
+    if context.device.type != "cpu" and wanted in ("auto", "torch"):
+        return None
+    network.eval()
+    few = train.part(slice(0, _SAMPLES * _SAMPLE_IMAGES))
+    return choose_runtime(
+        network, plan.preprocess, device=context.device, samples=list(few.centres(_SAMPLE_IMAGES)), images=images,
+        graph=lambda: graph_file(network, plan.preprocess, name=plan.network, cache=default_cache()),
+        wanted=wanted, threads=plan.config.compute.threads,
+    )  # fmt: skip
 
 
 def _mirroring_is_harmless(
@@ -76,9 +104,12 @@ def _mirroring_is_harmless(
     val_features: npt.NDArray[np.float32],
     val: PixelSet,
     context: Context,
+    run: Run | None,
 ) -> tuple[bool, str]:
     """Whether mirrored validation images are classified as well as upright ones, by a one-sided sign test on pairs."""
-    mirrored_features = extract_features(network, val.mirrored(), progress=context.progress, description="mirrored val")
+    mirrored_features = extract_features(
+        network, val.mirrored(), progress=context.progress, description="mirrored val", run=run
+    )
 
     def right(features: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         return np.asarray((features @ probe.weight.T + probe.bias).argmax(1) == val.targets)

@@ -29,6 +29,7 @@ BY_SYSTEM = {
         "auto": "pretrained network: linear probe, then fine-tuning as far as the budget goes; the better one is kept",
         "scratch": "any network from random weights (--model NAME), for as long as the budget or --epochs says",
         "fine-tune": "pretrained network: its head first, then all of it with lower rates for earlier layers",
+        "fast": "small images to a good accuracy in the least time, from random weights: as wide as the budget allows",
         "shallow": "colour, HOG and LBP features with a classifier of scikit-learn: shows what depth buys",
     },
     "deep-v1": {

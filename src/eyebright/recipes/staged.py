@@ -18,10 +18,12 @@ from eyebright.models.requirements import require
 from eyebright.preprocess import Preprocess
 from eyebright.recipes.base import Context, Outcome, Plan, make_network
 from eyebright.recipes.finish import finish_seconds
+from eyebright.recipes.settling import settle
 from eyebright.recipes.stages import train_stages
 from eyebright.training.budget import Speed, measure_speed
 from eyebright.training.freezing import freeze
 from eyebright.training.stage import Stage
+from eyebright.training.threads import arithmetic_threads
 
 SMALL_SIDE = 64
 LARGEST_SIDE = 128
@@ -54,10 +56,13 @@ def plan(context: Context) -> Plan:
         require(network, name, config.requirements, (preprocess.channels, preprocess.size, preprocess.size))
         reasons.append(f"{name} satisfies what was required of it")
     wanted = _wanted_stages(config)
+    config, settled = settle(network, config, context, size=preprocess.size, channels=preprocess.channels)
+    reasons += settled
     reserve, stages = 0.0, [_stage(one, config, context, preprocess.size) for one in wanted]
     if context.deadline is not None:
         network = network.to(context.device)
-        speeds = [_speed(network, stage, preprocess.channels, context) for stage in stages]
+        with arithmetic_threads(config.compute.threads):
+            speeds = [_speed(network, stage, config, preprocess.channels, context) for stage in stages]
         reserve = finish_seconds(facts, speeds[-1])
         stages = _within(stages, speeds, reserve, context, open_end=config.epochs is None and not config.stages)
         reasons.append(f"this machine trains {speeds[-1].train:.0f} images a second ({context.device.type})")
@@ -90,8 +95,9 @@ def plan(context: Context) -> Plan:
 
 def fit(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> Outcome:
     """Train through the stages; the weights that `stop.keep` says are kept."""
-    network = make_network(plan, context)
-    fitted = train_stages(network, plan, context, train, val)
+    with arithmetic_threads(plan.config.compute.threads):
+        network = make_network(plan, context)
+        fitted = train_stages(network, plan, context, train, val)
     best = fitted.state.best or {}
     kept = plan.config.stop.keep
     which = "the last" if kept == "last" else f"the best by {kept}"
@@ -197,7 +203,7 @@ def _stage(wanted: StageConfig, config: TrainConfig, context: Context, size: int
     )
 
 
-def _speed(network: nn.Module, stage: Stage, channels: int, context: Context) -> Speed:
+def _speed(network: nn.Module, stage: Stage, config: TrainConfig, channels: int, context: Context) -> Speed:
     freeze(network, stage.frozen)
     return measure_speed(
         network,
@@ -205,6 +211,7 @@ def _speed(network: nn.Module, stage: Stage, channels: int, context: Context) ->
         channels=channels,
         batch_size=stage.batch_size,
         device=context.device,
+        precision=config.compute.precision,
     )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from eyebright.bundle import read_bundle
 from eyebright.data.augment import Pipeline
 from eyebright.data.batches import Change, PixelSet
+from eyebright.data.turns import by_turns
 from eyebright.errors import UsageError
 from eyebright.recipes.base import Context, Plan
 from eyebright.recipes.reporter import Reporter
@@ -17,6 +18,7 @@ from eyebright.training.budget import Pace
 from eyebright.training.freezing import freeze
 from eyebright.training.level import Level
 from eyebright.training.loop import Fitted, fit
+from eyebright.training.profile import OFF, make_profile
 from eyebright.training.stage import Stage
 from eyebright.training.teacher import Teacher, make_teacher
 
@@ -28,6 +30,9 @@ def train_stages(network: nn.Module, plan: Plan, context: Context, train: PixelS
     """
     teacher = _teacher(plan, context)
     change = image_change(plan)
+    train = by_turns(train, plan.config.augment, seed=plan.config.seed)
+    if change is None:
+        train, val = _staying(plan, context, train, val)
     fitted = None
     for number, stage in enumerate(plan.stages):
         freeze(network, stage.frozen)
@@ -36,13 +41,16 @@ def train_stages(network: nn.Module, plan: Plan, context: Context, train: PixelS
         )
         with context.progress.task(stage.name, stage.steps, unit="steps") as task:
             reporter = Reporter(record=context.record, progress=context.progress, task=task)
+            profile = make_profile(context.device) if plan.config.compute.profile and context.team.leads else OFF
             fitted = fit(
                 network, train, val, config=plan.config, stage=stage, pace=pace,
                 checkpoint=context.checkpoint / "loop" / f"{number}-{stage.name}", team=context.team,
                 level=_level(stage, context), teacher=teacher if stage.level == "class" else None, change=change,
                 stop=context.stop, hooks=[reporter, *context.hooks],
-                warn=context.progress.warn,
+                warn=context.progress.warn, profile=profile,
             )  # fmt: skip
+        if spent := profile.seconds():
+            context.profiles[stage.name] = spent
         if fitted.reason is not None:
             context.progress.note(f"{stage.name}: {fitted.reason}")
         if fitted.stopped:
@@ -50,6 +58,16 @@ def train_stages(network: nn.Module, plan: Plan, context: Context, train: PixelS
     network.requires_grad_(True)
     assert fitted is not None, "a plan that trains has stages"
     return fitted
+
+
+def _staying(plan: Plan, context: Context, train: PixelSet, val: PixelSet) -> tuple[PixelSet, PixelSet]:
+    """The images of both splits, on the device from now on where that is asked for or of use."""
+    wanted = plan.config.compute.resident
+    staying = train.staying(wanted)
+    if staying.resident is None:
+        return train, val
+    context.progress.note(f"the training images stay on the device ({context.device.type})")
+    return staying, val.staying("auto")
 
 
 def image_change(plan: Plan) -> Change | None:

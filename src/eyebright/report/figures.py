@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from eyebright.atomic import replacing_folder
 from eyebright.evaluation.calibrate import reliability
@@ -24,6 +22,10 @@ from eyebright.report.gallery import Gallery, chosen_samples, most_confident_mis
 from eyebright.report.training import best_epoch, epochs_in_order
 from eyebright.report.wording import SPLIT_NAMES, duration, percent
 
+if TYPE_CHECKING:  # every verb that writes a page comes here, few draw: matplotlib is loaded where a figure is begun
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 ACCENT, MUTED, RIGHT, WRONG, INK = "#5a48c2", "#928ca2", "#0b6580", "#b3362b", "#25222e"
 _DPI = 110
 _NAMED_CLASSES = 40
@@ -37,6 +39,8 @@ def write_figures(
     Args:
         drawings: SVG documents by name, beside the PNG files.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     plots: dict[str, Callable[[], Figure]] = {}
     if content.history:
         plots["curves"] = lambda: curves(content)
@@ -70,6 +74,8 @@ def write_figures(
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of so many inches."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
@@ -228,6 +234,8 @@ def _told(predictions: Predictions) -> list[tuple[str, str, str]]:
 
 def picture_grid(cells: Sequence[tuple[str, str, str]], gallery: Gallery, title: str, columns: int = 6) -> Figure:
     """Pictures with a line of text each, pasted into one image: much faster than one plot a picture."""
+    from matplotlib.figure import Figure
+
     columns = max(columns, 1)
     rows = -(-len(cells) // columns)
     cell, side, text = 1.5, 1.28, 0.34

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from eyebright.runtimes.race import race
 from eyebright.training.device import autocast
 from eyebright.training.freezing import training_mode
+from eyebright.training.threads import arithmetic_threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,32 +34,76 @@ class Speed:
 
 
 def measure_speed(
-    network: nn.Module, *, size: int, channels: int, batch_size: int, device: torch.device, repeats: int = 2
+    network: nn.Module,
+    *,
+    size: int,
+    channels: int,
+    batch_size: int,
+    device: torch.device,
+    repeats: int = 2,
+    precision: str = "auto",
 ) -> Speed:
     """Time a few steps on random images; weights, gradients and statistics are left as they were.
 
     The first step warms caches and the allocator up and is not counted; the fastest of the others is, because a
     pause of the machine only ever adds time.
     """
-    images = torch.randn(batch_size, channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
-    targets = torch.zeros(batch_size, dtype=torch.long, device=device)
+    images = _images(batch_size, channels, size, device)
     network.eval()
 
     def infer() -> None:
-        with torch.inference_mode(), autocast(device):
+        with torch.inference_mode(), autocast(device, precision):
             network(images)
-
-    def train() -> None:
-        with autocast(device):
-            loss = F.cross_entropy(network(images).float(), targets)
-        torch.autograd.backward(loss)
-        network.zero_grad(set_to_none=True)
 
     infer_seconds = _fastest(infer, device, repeats)
     training_mode(network, fixed_statistics=True)
-    train_seconds = _fastest(train, device, repeats)
+    train_seconds = _fastest(functools.partial(plain_step, network, images, precision), device, repeats)
     network.eval()
     return Speed(size, batch_size / infer_seconds, batch_size / train_seconds)
+
+
+def compare_steps(
+    network: nn.Module,
+    ways: Mapping[str, tuple[str, int | None]],
+    *,
+    size: int,
+    channels: int,
+    batch_size: int,
+    seconds: float,
+) -> dict[str, float]:
+    """Seconds of a training step on a CPU for each way to compute it, in turn, for about `seconds` in all.
+
+    Args:
+        network: on the CPU; weights, gradients and statistics are left as they were.
+        ways: precision and number of threads (None for torch's present one), by name.
+    """
+    images = _images(batch_size, channels, size, torch.device("cpu"))
+    training_mode(network, fixed_statistics=True)
+
+    def step(precision: str, threads: int | None, number: int) -> None:
+        with arithmetic_threads(threads):
+            plain_step(network, images, precision)
+
+    turns = {name: functools.partial(step, *way) for name, way in ways.items()}
+    try:
+        for turn in turns.values():
+            turn(0)  # warms up
+        return race(turns, seconds)
+    finally:
+        network.eval()
+
+
+def plain_step(network: nn.Module, images: torch.Tensor, precision: str) -> None:
+    """Forward and backward pass of a network in training mode, without a change of its weights."""
+    targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    with autocast(images.device, precision):
+        loss = F.cross_entropy(network(images).float(), targets)
+    torch.autograd.backward(loss)
+    network.zero_grad(set_to_none=True)
+
+
+def _images(count: int, channels: int, size: int, device: torch.device) -> torch.Tensor:
+    return torch.randn(count, channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
 
 
 def _fastest(work: Callable[[], None], device: torch.device, repeats: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,6 +25,18 @@ def pick_device(name: str) -> torch.device:
             f"the device {name} is not available here", expected=", ".join(k for k, v in here.items() if v)
         )
     return torch.device(name)
+
+
+@contextlib.contextmanager
+def choosing_algorithms(device: torch.device) -> Iterator[None]:
+    """Let cuDNN try its algorithms for each shape and take the fastest, unless the same bits were asked for."""
+    former = torch.backends.cudnn.benchmark
+    if device.type == "cuda" and not torch.are_deterministic_algorithms_enabled():
+        torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = former
 
 
 def needs_scaling(device: torch.device, precision: str = "auto") -> bool:

@@ -1,4 +1,4 @@
-"""The training loop: augment, forward, loss, backward, step, on one screen.
+"""The training loop: epochs of steps, evaluation, checkpoints, and when to end. A step is in `step`.
 
 `fit` knows nothing of recipes, files or budgets in minutes: it takes a network, images and a stage, and calls plain
 functions. A deadline, when there is one, moves the planned number of steps so that the learning rate always reaches
@@ -8,35 +8,34 @@ its end. Several processes each compute a part of every batch, and take the same
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from eyebright.config import TrainConfig
-from eyebright.data.augment import augment, augments, draw, draw_mixing, mix, mix_targets, step_generator
-from eyebright.data.batches import Change, Order, PixelSet, TrainingBatch, resized
-from eyebright.errors import NonFiniteLossError, Preempted
+from eyebright.data.batches import Change, Order, PixelSet
+from eyebright.errors import Preempted
 from eyebright.training.budget import Pace
 from eyebright.training.checkpoint import load_checkpoint, save_checkpoint
-from eyebright.training.device import autocast, needs_scaling
+from eyebright.training.device import needs_scaling
 from eyebright.training.freezing import training_mode
 from eyebright.training.hooks import Hook, LoopState, StopSignal
 from eyebright.training.level import Level
-from eyebright.training.loss import Objective, distillation_losses
+from eyebright.training.loss import Objective
 from eyebright.training.optim import Average, make_optimiser
+from eyebright.training.profile import CHECKPOINT, COMPILING, EVALUATION, OFF, OTHER, Profile
 from eyebright.training.schedule import Plateau, rate_factor
 from eyebright.training.score import score
 from eyebright.training.stage import Stage
+from eyebright.training.step import Learner, check_finite, team_part, train_step
 from eyebright.training.stopping import Stopping, metric_value
 from eyebright.training.teacher import Teacher
 from eyebright.training.team import ALONE, Team
-from eyebright.training.wrapping import exchanging, wrapped
+from eyebright.training.wrapping import wrapped
 
 _CHECK_STEPS = 50
 
@@ -59,129 +58,12 @@ class Fitted:
     reason: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Learner:
-    """All that a step needs besides its images; the same throughout a stage.
-
-    Attributes:
-        model: the network as it is trained: compiled, or wrapped for several processes.
-        classes: number of classes.
-        level: the superclasses to learn, or None for the classes.
-    """
-
-    model: nn.Module
-    optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    objective: Objective
-    config: TrainConfig
-    size: int
-    classes: int
-    team: Team
-    level: Level | None
-    teacher: Teacher | None
-
-
-def train_step(
-    learner: Learner, images: PixelSet, batch: TrainingBatch, step: int, factor: float, sums: torch.Tensor
-) -> torch.Tensor:
-    """One step: augment, mix, forward, loss, backward, clip, update. Adds to `sums` (see `LoopState`).
-
-    Returns the loss of this process's part, still on the device; NaN also when a gradient is not finite. On a CPU a
-    loss or gradient that is not finite raises before any weight moves.
-    """
-    config, team = learner.config, learner.team
-    count, first = len(batch.targets), batch.rows.start or 0
-    mine = team_part(team, count)
-    repeated = 1 if count >= team.size else team.size  # how many processes compute the same images
-    # Dropout and stochastic depth repeat after a resume, and differ between processes.
-    seed_step((config.seed * 1_000_003 + step) * team.size + team.rank, batch.pixels.device)
-    generator = step_generator(config.seed, step)
-    side, device = batch.pixels.shape[-1], batch.pixels.device
-    changes = augments(config.augment)
-    draws = draw(config.augment, count, side=side, size=learner.size, generator=generator) if changes else None
-    mixing = draw_mixing(config.augment, count, size=learner.size, generator=generator)
-
-    def pixels(rows: slice | torch.Tensor) -> torch.Tensor:
-        """Augmented images of these rows of the whole batch, float32 (b, C, size, size) on the scale from 0 to 1."""
-        shifted = slice(rows.start - first, rows.stop - first) if isinstance(rows, slice) else rows - first
-        taken = batch.pixels[shifted]
-        if draws is None:
-            return plain(taken, images, learner.size)
-        return augment(taken.float().div_(255), draws.take(rows), size=learner.size, settings=config.augment)
-
-    inputs = pixels(mine)
-    targets = F.one_hot(batch.targets, learner.classes).float()
-    if learner.level is not None:
-        targets = F.one_hot(learner.level.targets(batch.targets), learner.level.superclasses).float()
-    if mixing is not None:
-        own = mixing.take(mine)
-        others = inputs[mixing.partner.to(device)] if team.size == 1 else pixels(own.partner)
-        inputs = mix(inputs, others, own)
-        targets = mix_targets(targets, targets[mixing.partner.to(device)], mixing)
-    weights = learner.objective.weigh(targets, batch.weights)
-    # A batch whose images all have weight zero teaches nothing; dividing by zero would make it NaN.
-    total, targets, weights = weights.sum().clamp(min=1e-12), targets[mine], weights[mine]
-    learner.optimiser.zero_grad(set_to_none=True)
-    loss = torch.zeros((), device=device)
-    # As many parts in every process, because batch norms meet in each.
-    parts = torch.arange(len(inputs)).tensor_split(max(1, min(config.optim.accumulate, count // team.size)))
-    for number, part in enumerate(parts):
-        rows = slice(int(part[0]), int(part[-1]) + 1) if len(part) else slice(0, 0)
-        with exchanging(learner.model, last=number == len(parts) - 1):
-            with autocast(device, config.compute.precision):
-                logits = learner.model(images.normalised(inputs[rows])).float()
-                seen = logits if learner.level is None else learner.level.logits(logits)
-                losses = learner.objective.losses(seen, targets[rows])
-                if learner.teacher is not None:
-                    told = distillation_losses(logits, learner.teacher(inputs[rows]), config.distil.temperature)
-                    losses = losses.lerp(told, config.distil.weight)
-            part_loss = (losses * weights[rows]).sum() / total / repeated
-            # Gradients are averaged over the processes, but each part is already divided by the whole weight.
-            torch.autograd.backward(learner.scaler.scale(part_loss * team.size))
-        loss += part_loss.detach()
-        right = (seen.detach().argmax(1) == targets[rows].argmax(1)).sum()
-        weighted = (losses.detach() * weights[rows]).sum()
-        counted = torch.stack([weighted, weights[rows].sum(), right, weighted.new_tensor(len(seen))])
-        sums += counted.to(sums.dtype) / repeated
-    learner.scaler.unscale_(learner.optimiser)
-    trained = [parameter for group in learner.optimiser.param_groups for parameter in group["params"]]
-    if config.optim.clip_norm is None:
-        norm = nn.utils.get_total_norm([weight.grad for weight in trained if weight.grad is not None])
-    else:
-        norm = nn.utils.clip_grad_norm_(trained, config.optim.clip_norm)
-    if device.type != "cuda" and not math.isfinite(float(loss) + float(norm)):
-        raise _non_finite(step)
-    for group in learner.optimiser.param_groups:
-        group["lr"] = group["peak"] * factor
-    learner.scaler.step(learner.optimiser)
-    learner.scaler.update()
-    # The scaler leaves out steps whose gradients overflow, as it should. Otherwise a gradient that is not finite shows
-    # in the returned value too, without waiting for the device here.
-    return loss if learner.scaler.is_enabled() else loss + 0.0 * norm.detach()
-
-
-def seed_step(seed: int, device: torch.device) -> None:
-    """Seed what dropout draws from. `torch.manual_seed` does more, and costs a tenth of a millisecond."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
-
-
-def plain(pixels: torch.Tensor, images: PixelSet, size: int) -> torch.Tensor:
-    """Images as evaluation sees them: the centre, resized when another size is wanted; float32 on the scale to 1."""
-    margin = (pixels.shape[-1] - images.preprocess.size) // 2
-    stop = margin + images.preprocess.size
-    centre = pixels[:, :, margin:stop, margin:stop].float().div_(255)
-    return centre if size == centre.shape[-1] else resized(centre, size)
-
-
 def fit(
     network: nn.Module, train: PixelSet, val: PixelSet, *,
     config: TrainConfig, stage: Stage, pace: Pace, checkpoint: Path,
     team: Team = ALONE, level: Level | None = None, teacher: Teacher | None = None, change: Change | None = None,
     stop: StopSignal | None = None, hooks: Sequence[Hook] = (), warn: Callable[[str], None] | None = None,
+    profile: Profile = OFF,
 ) -> Fitted:  # fmt: skip
     """Train `network` in place for one stage and leave the weights in it that `config.stop.keep` says.
 
@@ -199,12 +81,14 @@ def fit(
         stop: asked after every step.
         hooks: told of every step and epoch; in the first process of a team only.
         warn: takes a sentence about what is no longer as it was.
+        profile: told what time is spent on; it goes on from where a checkpoint left it.
 
     Raises:
         NonFiniteLossError: the loss or a gradient became NaN or infinite; the last checkpoint is untouched.
         Preempted: the machine is taken away; a checkpoint was saved.
         TeamError: another process of the team ended.
     """
+    profile.begins(OTHER)
     config = stage.applied_to(config)
     device, classes = train.device, int(network.num_classes)  # type: ignore[arg-type]
     optimiser = make_optimiser(network, config.optim)
@@ -218,7 +102,7 @@ def fit(
         totals = torch.zeros(level.superclasses, dtype=totals.dtype).index_add_(0, level.membership, totals)
     order = Order(
         seed=config.seed, batch_size=stage.batch_size, settings=config.data, change=change,
-        workers=config.compute.workers, part=_needed(config, team),
+        workers=config.compute.workers, part=_needed(config, team), doing=profile.begins,
     )  # fmt: skip
     per_epoch = train.steps_per_epoch(stage.batch_size, drop_last=config.data.drop_last)
     state, best = LoopState(stage=stage.name, total_steps=stage.steps, steps_per_epoch=per_epoch), {}
@@ -234,24 +118,33 @@ def fit(
         best = loaded.tensors.get("best", {})
         plateau.restore(loaded.state["plateau"])
         stopping.restore(loaded.state["stopping"])
+        profile.restore(loaded.state.get("profile", {}))
     before, began = state.seconds, time.monotonic()
     saved = began
 
     def save() -> None:
+        profile.begins(CHECKPOINT)
         state.seconds = before + time.monotonic() - began
         sums = team.sum(state.sums)
         if team.leads:
             save_checkpoint(
                 checkpoint, step=state.step, modules=modules, optimiser=optimiser, scaler=scaler,
                 tensors={"best": best, "sums": {"sums": sums}},
-                state={**_saved(state, stage, device), "plateau": plateau.as_dict(), "stopping": stopping.as_dict()},
+                state={
+                    **_saved(state, stage, device), "plateau": plateau.as_dict(), "stopping": stopping.as_dict(),
+                    "profile": profile.seconds(),
+                },
             )  # fmt: skip
+        profile.begins(OTHER)
 
     stop = stop or StopSignal()
-    with wrapped(network, train, config=config, team=team) as model, stop.listening():
+    profile.begins(COMPILING)
+    with wrapped(network, train, config=config, team=team, stage=stage, warn=warn) as model, stop.listening():
+        profile.begins(OTHER)
         learner = Learner(
             model=model, optimiser=optimiser, scaler=scaler, objective=Objective(config.loss, totals.numpy(), device),
             config=config, size=stage.size, classes=classes, team=team, level=level, teacher=teacher,
+            profile=profile,
         )  # fmt: skip
         stopped = False
         while state.step < state.total_steps and not stopped and stopping.reason is None:
@@ -266,6 +159,7 @@ def fit(
                 loss = train_step(learner, train, batch, state.step, factor, state.sums)
                 if average:
                     average.update(network, state.step)
+                profile.begins(OTHER)
                 state.step += 1
                 state.images += len(batch.targets)
                 state.learning_rate = stage.learning_rate * factor
@@ -286,6 +180,7 @@ def fit(
                     raise Preempted(f"the process was asked to end; step {state.step} of {stage.name!r} is saved")
                 if last:
                     break
+            profile.begins(OTHER)
             check_finite(loss, state.step)
             speed = (state.images - images_before) / (time.monotonic() - entered)
             sums = team.sum(state.sums)
@@ -294,11 +189,13 @@ def fit(
                 "train_accuracy": float(sums[2] / sums[3]), "learning_rate": state.learning_rate, "size": stage.size,
             }  # fmt: skip
             if stopped or state.step >= state.total_steps or pace.evaluation_due(state.step):
+                profile.begins(EVALUATION)
                 started = time.monotonic()
                 result = score(
                     candidate, val, size=stage.size, precision=config.compute.precision, level=level, team=team
                 )
                 pace.evaluated(time.monotonic() - started)
+                profile.begins(OTHER)
                 record |= result.record()
                 stopping.observe(record)
                 if config.schedule.name == "plateau":
@@ -306,7 +203,7 @@ def fit(
                 record["new_best"] = stopping.keeps(record, state.best)
                 if record["new_best"]:
                     state.best = {**result.record(), "step": state.step}
-                    best = {key: value.detach().cpu().clone() for key, value in candidate.state_dict().items()}
+                    best = {key: value.detach().clone() for key, value in candidate.state_dict().items()}
             save()
             saved = time.monotonic()
             facts = {"images_per_second": round(speed, 1), "seconds": round(state.seconds, 3)}
@@ -318,17 +215,6 @@ def fit(
         state=state, val_accuracy=state.best["val_accuracy"], val_loss=state.best["val_loss"], stopped=stopped,
         reason=stopping.reason,
     )  # fmt: skip
-
-
-def check_finite(loss: torch.Tensor, step: int) -> None:
-    """Raise when a loss is NaN or infinite; on a GPU this waits for the device, so it is asked now and then only."""
-    if not bool(torch.isfinite(loss)):
-        raise _non_finite(step)
-
-
-def team_part(team: Team, count: int) -> slice:
-    """The rows of a batch that this process computes: a part of its own, or all of a batch too small to divide."""
-    return team.slice_of(count) if count >= team.size else slice(0, count)
 
 
 def _needed(config: TrainConfig, team: Team) -> Callable[[int], slice]:
@@ -386,11 +272,3 @@ def _restore(
 def _say(warn: Callable[[str], None] | None, text: str) -> None:
     if warn is not None:
         warn(text)
-
-
-def _non_finite(step: int) -> NonFiniteLossError:
-    return NonFiniteLossError(
-        f"the loss or a gradient became NaN or infinite at step {step}",
-        expected="finite numbers",
-        remedy="lower the learning rate (--set optim.learning_rate=...); the weights of the last checkpoint are kept",
-    )

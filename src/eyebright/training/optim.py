@@ -120,6 +120,6 @@ class Average:
         pairs = list(zip(means, values, strict=True))
         floating = [(mean, value) for mean, value in pairs if mean.dtype.is_floating_point]
         torch._foreach_lerp_([mean for mean, _ in floating], [value for _, value in floating], 1 - decay)
-        for mean, value in pairs:
-            if not mean.dtype.is_floating_point:
-                mean.copy_(value)
+        counters = [(mean, value) for mean, value in pairs if not mean.dtype.is_floating_point]
+        if counters:
+            torch._foreach_copy_([mean for mean, _ in counters], [value for _, value in counters])

@@ -20,6 +20,7 @@ from torch import nn
 
 from eyebright.data.batches import PixelSet
 from eyebright.progress import Progress
+from eyebright.runtimes.runners import Run
 from eyebright.training.device import autocast
 
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -44,11 +45,26 @@ class Probe:
 
 
 def extract_features(
-    network: nn.Module, images: PixelSet, *, progress: Progress, description: str, batch_size: int = 64
+    network: nn.Module,
+    images: PixelSet,
+    *,
+    progress: Progress,
+    description: str,
+    run: Run | None = None,
+    batch_size: int = 64,
 ) -> npt.NDArray[np.float32]:
-    """What goes into the network's classifier for every image in order: float32 (N, F)."""
+    """What goes into the network's classifier for every image in order: float32 (N, F).
+
+    `run`, where it is given, computes them from pixels in place of the network (`eyebright.runtimes`).
+    """
     network.eval()
     rows = []
+    if run is not None:
+        with progress.task(description, len(images)) as task:
+            for pixels in images.centres(batch_size):
+                rows.append(run(pixels))
+                task.advance(len(pixels))
+        return np.concatenate(rows)
     with torch.inference_mode(), autocast(images.device), progress.task(description, len(images)) as task:
         for batch in images.in_order(batch_size):
             maps = network.forward_features(batch.images)  # type: ignore[operator]

@@ -14,12 +14,13 @@ from eyebright.errors import NonFiniteLossError
 from eyebright.progress import Progress
 from eyebright.training.device import needs_scaling
 from eyebright.training.freezing import freeze, training_mode
-from eyebright.training.loop import Learner, train_step
 from eyebright.training.loss import Objective
-from eyebright.training.lr_finder import RateCurve, leaving_untouched, range_test
+from eyebright.training.lr_finder import RateCurve, range_test
 from eyebright.training.optim import make_optimiser
 from eyebright.training.stage import Stage
+from eyebright.training.step import Learner, train_step
 from eyebright.training.team import ALONE
+from eyebright.training.untouched import leaving_untouched
 from eyebright.training.wrapping import wrapped
 
 

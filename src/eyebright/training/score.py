@@ -15,6 +15,8 @@ from eyebright.training.level import Level
 from eyebright.training.team import ALONE, Team
 
 TOP = 5
+BATCH, GPU_BATCH = 64, 256
+"""Images at a time. A GPU has next to nothing to do with few, and without gradients more of them fit."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Score:
 def predict_logits(
     network: nn.Module,
     images: PixelSet,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     *,
     exact: bool = False,
     size: int | None = None,
@@ -49,9 +51,12 @@ def predict_logits(
 ) -> torch.Tensor:
     """Logits of every image in order: float32 (N, K), on the CPU. The network is left in evaluation mode.
 
+    They stay on the device until the last batch was asked for, so that a GPU is waited for once.
+
     `exact` computes in float32 throughout, also where a GPU would take a shorter type; `size` resizes the images.
     """
     network.eval()
+    batch_size = batch_size or (GPU_BATCH if images.device.type == "cuda" else BATCH)
     shorter = contextlib.nullcontext() if exact else autocast(images.device, precision)
     with torch.inference_mode(), shorter:
         parts = [network(batch.images).float() for batch in images.in_order(batch_size, size=size)]
@@ -61,7 +66,7 @@ def predict_logits(
 def score(
     network: nn.Module,
     images: PixelSet,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     *,
     size: int | None = None,
     precision: str = "auto",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,7 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from eyebright.config import TrainConfig
 from eyebright.data.batches import PixelSet
-from eyebright.errors import MissingDependencyError, UsageError
+from eyebright.errors import UsageError
+from eyebright.training.compiling import compiled, first_line, largest_part, warm_up
+from eyebright.training.device import choosing_algorithms
+from eyebright.training.freezing import training_mode
+from eyebright.training.stage import Stage
 from eyebright.training.sync_norm import synchronise_norms, unsynchronise_norms
 from eyebright.training.team import Team
 
@@ -27,8 +30,19 @@ _BUFFERS = next(
 
 
 @contextlib.contextmanager
-def wrapped(network: nn.Module, train: PixelSet, *, config: TrainConfig, team: Team) -> Iterator[nn.Module]:
+def wrapped(
+    network: nn.Module, train: PixelSet, *, config: TrainConfig, team: Team, stage: Stage | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Iterator[nn.Module]:  # fmt: skip
     """What to call in place of `network`, whose weights it shares; the network is as before when the context ends.
+
+    Args:
+        network: on its device.
+        train: the images.
+        config: of the stage.
+        team: the processes that train together.
+        stage: what is trained; with it, a network that cannot be compiled is noticed here, and trained as it is.
+        warn: takes a sentence about that.
 
     Raises:
         UsageError: the network cannot recompute its activations.
@@ -41,15 +55,17 @@ def wrapped(network: nn.Module, train: PixelSet, *, config: TrainConfig, team: T
         # Batch norms are the same in all processes, so buffers need no broadcast.
         model = synchronise_norms(network, team)
         if config.compute.compile is True:
-            model = _compiled(network, train.device)
+            model = _compiled(network, train, config=config, team=team, stage=stage, warn=warn)
         if team.size > 1:
             devices = [train.device] if train.device.type == "cuda" else None
             options: dict[str, Any] = {_BUFFERS: False}
             model = DistributedDataParallel(model, device_ids=devices, **options)
-        with team.guarded():
+        with team.guarded(), choosing_algorithms(train.device):
             yield model
     finally:
         unsynchronise_norms(network)
+        if config.compute.compile is True:
+            torch._dynamo.reset()  # the next stage has another shape, or other frozen layers
         if recompute:
             _recompute(network, False)
 
@@ -72,11 +88,21 @@ def _recompute(network: nn.Module, enable: bool) -> None:
         ) from None
 
 
-def _compiled(network: nn.Module, device: torch.device) -> nn.Module:
-    if device.type == "cpu" and not any(map(shutil.which, ("g++", "c++", "clang++"))):
-        raise MissingDependencyError(
-            "compiling for the CPU needs a C++ compiler, and there is none",
-            remedy="install g++, or leave compute.compile out",
-        )
-    compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]
-    return compiled
+def _compiled(
+    network: nn.Module, train: PixelSet, *, config: TrainConfig, team: Team, stage: Stage | None,
+    warn: Callable[[str], None] | None,
+) -> nn.Module:  # fmt: skip
+    # Graphs keep their gradients in memory of their own, which neither DDP nor a sum over several passes allows for.
+    graphs = team.size == 1 and config.optim.accumulate == 1
+    model = compiled(network, train.device, graphs=graphs)
+    if stage is None or team.size > 1:  # in a team, one that alone goes on without compiling would leave the others
+        return model
+    training_mode(network, fixed_statistics=stage.fixed_statistics)
+    shape = (min(largest_part(config), len(train)), train.preprocess.channels, stage.size, stage.size)
+    try:
+        warm_up(model, network, shape=shape, config=config, device=train.device)
+    except Exception as error:  # whatever the compiler raises: there is another way
+        if warn is not None:
+            warn(f"compiling the network failed ({first_line(error)}): it is trained without")
+        return network
+    return model

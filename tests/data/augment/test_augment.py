@@ -31,6 +31,8 @@ CHANGES: dict[str, tuple[dict[str, Any], Any, Any]] = {
     "scale": ({}, 0.0, 0.1),
     "zoom": ({}, 0.0, 0.1),
     "shear": ({}, 0.0, 10.0),
+    "flip_schedule": ({"flip": True}, "alternating", "random"),  # by turns it is done elsewhere: test_turns.py
+    "whole_pixels": ({"shift": 0.1}, False, True),
     "fill": ({"rotation": 40.0}, "reflect", "edge"),
     "brightness": ({}, 0.0, 0.2),
     "contrast": ({}, 0.0, 0.2),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import ndtri
 
 from eyebright.config import SplitShares
 from eyebright.data.audit import words
@@ -21,7 +21,7 @@ IMBALANCE_NOTED = 3.0  # times the smallest class
 IMBALANCE_WARNED = 10.0
 WIDEST = 0.15  # half of the interval that a class may get before it counts as too small
 ASSUMED_ACCURACY = 0.9  # for that interval
-_QUANTILE = float(stats.norm.ppf(0.975))
+_QUANTILE = float(ndtri(0.975))
 
 
 def check_coverage(

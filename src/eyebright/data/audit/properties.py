@@ -28,6 +28,7 @@ from eyebright.data.audit.hashing import HASH_BYTES
 from eyebright.data.audit.jpeg import describe_subsampling, describe_tables
 from eyebright.data.audit.pixels import WORKING_SIDE, measure_pixels
 from eyebright.data.manifest import Manifest
+from eyebright.data.parquet import read_parquet
 from eyebright.data.probing import available_cores
 from eyebright.data.sources.base import Source
 from eyebright.decode import DEFAULT_MAX_PIXELS, UndecodableImage, decode_image
@@ -210,7 +211,7 @@ class PropertiesStore:
     def _read_file(self, path: Path) -> pa.Table | None:
         """None when another process has joined it into a larger one meanwhile, or it is damaged."""
         try:
-            table = pq.read_table(path)
+            table = read_parquet(path)
             if table.schema.equals(PROPERTIES_SCHEMA):
                 return table
             problem = "it has other columns"

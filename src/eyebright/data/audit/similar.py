@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import MiniBatchKMeans
 
 HASH_BITS = 256
 
@@ -168,6 +167,9 @@ def _exact_neighbours(vectors: npt.NDArray[np.float32], neighbours: int, least_c
 
 
 def _probed_neighbours(vectors: npt.NDArray[np.float32], least_cosine: float, seed: int) -> _Found:
+    # Only large sets are searched by cells, and every training looks for duplicates: most never need scikit-learn here.
+    from sklearn.cluster import MiniBatchKMeans
+
     cells = round(len(vectors) ** 0.5)
     sample = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), 50 * cells), replace=False)
     means = MiniBatchKMeans(cells, batch_size=4096, n_init=1, max_iter=20, random_state=seed, init="random")

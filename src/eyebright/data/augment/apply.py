@@ -8,7 +8,7 @@ from eyebright.config import AugmentConfig
 from eyebright.data.augment.colour import recolour_, recolours
 from eyebright.data.augment.draws import Draws
 from eyebright.data.augment.erasing import erase_
-from eyebright.data.augment.geometry import resamples, resize, warp
+from eyebright.data.augment.geometry import mirrors, resamples, resize, warp
 from eyebright.data.augment.operations import apply_operations_
 
 
@@ -20,7 +20,7 @@ def augments(settings: AugmentConfig) -> bool:
     if settings.albumentations:
         return False
     return bool(
-        settings.flip
+        mirrors(settings)
         or settings.vertical_flip
         or resamples(settings)
         or recolours(settings, channels=3)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from eyebright.config import AugmentConfig
+from eyebright.data.moving import moved
 
 _LUMA = (0.2989, 0.587, 0.114)  # of red, green and blue in grey, as torchvision has it
 _SMALLEST_SPAN = 1e-20  # of grey pixels, whose hue plays no part
@@ -87,7 +88,7 @@ def adjust_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     without_blue = (green - red).mul_(inverse).add_(1)
     hue = without_red.lerp_(without_green, (red - low).sign_())
     hue = without_blue.lerp_(hue, (blue - low).sign_())
-    hue.add_(6 * turns.to(images.device).view(-1, 1, 1))
+    hue.add_(6 * moved(turns, images.device).view(-1, 1, 1))
     result = torch.empty_like(images)
     for channel, offset in enumerate(_HUE_OFFSETS):
         # Each channel falls from the highest to the lowest value and back, each at its own third of the circle.
@@ -111,4 +112,4 @@ def mean_grey(images: torch.Tensor) -> torch.Tensor:
 
 
 def _each(factors: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    return factors.to(images.device).view(-1, 1, 1, 1)
+    return moved(factors, images.device).view(-1, 1, 1, 1)

@@ -12,7 +12,7 @@ import torch
 
 from eyebright.config import AugmentConfig
 from eyebright.data.augment.erasing import draw_boxes
-from eyebright.data.augment.geometry import draw_maps
+from eyebright.data.augment.geometry import draw_maps, mirrors
 from eyebright.data.augment.policies import draw_operations
 
 
@@ -74,8 +74,8 @@ def draw(settings: AugmentConfig, count: int, *, side: int, size: int, generator
     assert count >= 0
     assert min(side, size) >= 1
     flip, vertical_flip, brightness, contrast, saturation, hue = torch.rand(6, count, generator=generator)
-    flips = (flip < 0.5) & bool(settings.flip), (vertical_flip < 0.5) & settings.vertical_flip
-    maps = draw_maps(settings, *flips, generator=generator)
+    flips = (flip < 0.5) & mirrors(settings), (vertical_flip < 0.5) & settings.vertical_flip
+    maps = draw_maps(settings, *flips, size=size, generator=generator)
     operations, magnitudes = draw_operations(settings, count, size=size, generator=generator)
     return Draws(
         flip=flips[0],

@@ -11,6 +11,7 @@ import math
 import torch
 
 from eyebright.config import AugmentConfig
+from eyebright.data.moving import moved
 from eyebright.errors import UsageError
 
 _LARGEST_ASPECT = 1 / 0.3
@@ -64,7 +65,7 @@ def erase_(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     """Blacken `boxes`, int64 (B, 4), in `images`, float32 (B, C, S, S), in place."""
     if images.device.type != "cpu":
         # One pass over everything is faster there than a small operation for each image.
-        return images.masked_fill_(inside(boxes.to(images.device), images.shape[-1]), 0)
+        return images.masked_fill_(inside(moved(boxes, images.device), images.shape[-1]), 0)
     for image, (left, right, top, bottom) in zip(images, boxes.tolist(), strict=True):
         image[:, top:bottom, left:right] = 0
     return images

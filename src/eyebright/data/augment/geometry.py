@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from eyebright.config import AugmentConfig
+from eyebright.data.moving import moved
 
 _PADDING = {"reflect": "reflection", "edge": "border", "black": "zeros"}
 _REDUCE_FROM = 1.5  # times too many pixels, from which on they are averaged before sampling
@@ -22,13 +23,18 @@ def leaves_image(settings: AugmentConfig) -> bool:
     return max(settings.rotation, settings.shift, settings.scale, settings.zoom, settings.shear) > 0
 
 
+def mirrors(settings: AugmentConfig) -> bool:
+    """Whether left and right are exchanged by chance; images that are mirrored by turns come so (see `turns`)."""
+    return bool(settings.flip) and settings.flip_schedule == "random"
+
+
 def resamples(settings: AugmentConfig) -> bool:
     """Whether anything but mirroring moves pixels."""
     return settings.min_area < 1 or leaves_image(settings)
 
 
 def draw_maps(
-    settings: AugmentConfig, flip: torch.Tensor, vertical_flip: torch.Tensor, *, generator: torch.Generator
+    settings: AugmentConfig, flip: torch.Tensor, vertical_flip: torch.Tensor, *, size: int, generator: torch.Generator
 ) -> torch.Tensor:
     """The affine map of each image: float32 (B, 2, 3), from the result to the image, both from -1 to 1.
 
@@ -39,6 +45,7 @@ def draw_maps(
     Args:
         settings: how strong.
         flip, vertical_flip: bool (B,), what was drawn.
+        size: side of the result in pixels, in which whole pixels are counted.
         generator: on the CPU.
     """
     uniform = torch.rand(11, len(flip), generator=generator).double()
@@ -56,6 +63,10 @@ def draw_maps(
     x_matrix = torch.stack([cosine, sine]) / x_scale + tangent * y_matrix
     matrix = torch.stack([x_matrix, y_matrix])  # (to, from, B)
     shift = 2 * settings.shift * torch.stack([x_shift, y_shift])
+    if settings.whole_pixels:
+        most = round(settings.shift * size)
+        pixels = ((torch.stack([x_shift, y_shift]) + 1) / 2 * (2 * most + 1)).floor() - most  # each equally likely
+        shift = 2 * pixels / size
     offset = -(matrix * shift).sum(1)
     mirror = 1 - 2 * torch.stack([flip, vertical_flip]).double()
     window, centre = torch.stack([width, height]), torch.stack([at_x * (1 - width), at_y * (1 - height)])
@@ -86,7 +97,7 @@ def warp(
     """
     if not resamples(settings):
         images = resize(images, size)
-        images = _mirror(images, flip, -1) if settings.flip else images
+        images = _mirror(images, flip, -1) if mirrors(settings) else images
         return _mirror(images, vertical_flip, -2) if settings.vertical_flip else images
     # Bilinear sampling looks at four pixels, so far too many of them would alias. The images are made smaller first,
     # but never so small that the smallest crop would have fewer pixels than the result.
@@ -105,7 +116,7 @@ def sample(images: torch.Tensor, maps: torch.Tensor, *, size: int, mode: str, pa
     The grid is made by products and sums alone, each rounded on its own: `affine_grid` multiplies matrices, which is
     slower and rounds otherwise in a batch of another size.
     """
-    maps = maps.to(images.device)
+    maps = moved(maps, images.device)
     centres = (torch.arange(size, device=images.device) * 2 + 1) / size - 1
     columns = maps[:, :, 0, None] * centres  # (B, 2, size)
     rows = maps[:, :, 1, None] * centres + maps[:, :, 2, None]
@@ -122,7 +133,7 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _mirror(images: torch.Tensor, chosen: torch.Tensor, dimension: int) -> torch.Tensor:
-    rows = chosen.nonzero()[:, 0].to(images.device)
+    rows = moved(chosen.nonzero()[:, 0], images.device)
     mirrored = images.clone()
     mirrored[rows] = images[rows].flip(dimension)
     return mirrored

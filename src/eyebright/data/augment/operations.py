@@ -10,6 +10,7 @@ import torch
 from eyebright.data.augment.colour import adjust_brightness_, adjust_contrast_, adjust_saturation_
 from eyebright.data.augment.geometry import sample
 from eyebright.data.augment.policies import OPERATIONS
+from eyebright.data.moving import moved
 
 _WHITE = 255  # the level of white, where an operation counts levels
 
@@ -26,7 +27,7 @@ def apply_operations_(images: torch.Tensor, operations: torch.Tensor, magnitudes
             if OPERATIONS[number] == "identity":
                 continue
             rows = (drawn == number).nonzero()[:, 0]
-            places = rows.to(images.device)
+            places = moved(rows, images.device)
             images[places] = operate(OPERATIONS[number], images[places], strengths[rows])
     return images
 
@@ -86,21 +87,21 @@ def adjust_sharpness_(images: torch.Tensor, factors: torch.Tensor) -> torch.Tens
     blurred += across[:, :, 2:]
     inner = images[:, :, 1:-1, 1:-1]
     blurred.add_(inner * 4).mul_(1 / 13)
-    factors = factors.to(images.device).view(-1, 1, 1, 1)
+    factors = moved(factors, images.device).view(-1, 1, 1, 1)
     inner.mul_(factors).add_(blurred.mul_(1 - factors)).clamp_(0, 1)
     return images
 
 
 def _posterize_(images: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
     """Keep the highest bits of each level and set the others to zero."""
-    steps = (2 ** (8 - bits.round())).to(images.device).view(-1, 1, 1, 1)
+    steps = moved(2 ** (8 - bits.round()), images.device).view(-1, 1, 1, 1)
     return images.mul_(_WHITE).round_().div_(steps).floor_().mul_(steps).mul_(1 / _WHITE)
 
 
 def _solarize(images: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
     """Invert the levels from a threshold on, which is a share of white."""
     levels = (thresholds.double() * _WHITE).float().ceil()  # the first that is inverted
-    limits = ((levels - 0.5) / _WHITE).to(images.device).view(-1, 1, 1, 1)  # half way between two levels
+    limits = moved((levels - 0.5) / _WHITE, images.device).view(-1, 1, 1, 1)  # half way between two levels
     return torch.where(images >= limits, 1 - images, images)
 
 

@@ -7,24 +7,32 @@ file names (`train-00000-of-00005.parquet`). Other columns are kept; other `Clas
 from __future__ import annotations
 
 import bisect
+import contextlib
+import itertools
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eyebright.cores import available_cores
 from eyebright.data.sources.base import Item, Stray, refuse_colliding_class_names, split_in_name
 from eyebright.data.sources.multi_label import one_class, refuse_several_classes
 from eyebright.decode import UndecodableImage, read_image_file
 from eyebright.errors import DataError
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "category")
-# Two threads on neighbouring blocks touch at most two row groups each.
-_CACHED_ROW_GROUPS = 4
+# Of row groups that were read last: as many as the threads of a scan go through at a time, or one larger one.
+_CACHED_BYTES = (32 << 20) * min(available_cores(), 16)
+# Of a row group that is read from its beginning to its end, so that memory does not depend on its size.
+_ROWS_AT_ONCE = 64
+_BUFFER_BYTES = 1 << 20
 
 
 def find_shards(folder: Path) -> list[Path]:
@@ -73,6 +81,9 @@ class HfParquetSource:
         if _may_hold_several(schema.field(self._label_column).type):
             refuse_several_classes(self._label_rows(), column=self._label_column, table=spec)
         self._row_group_starts = {name: _row_group_starts(shard) for name, shard in self._shards.items()}
+        self._first_groups = dict(
+            zip(self._shards, np.cumsum([0, *(len(s) - 1 for s in self._row_group_starts.values())]), strict=False)
+        )
         self._images: OrderedDict[tuple[str, int], pa.StructArray] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -103,13 +114,52 @@ class HfParquetSource:
 
     def read(self, source: str) -> bytes:
         """The encoded bytes of one row; the row groups read last stay in memory."""
+        name, group, row = self._place(source)
+        return self._bytes_of(self._row_group(name, group)[row].as_py(), source)
+
+    def read_many(self, sources: Sequence[str]) -> Iterator[bytes | UndecodableImage]:
+        """What `read` gives or raises for each; of a row group, rows that ascend are read in one pass over it.
+
+        A few rows of a row group are in memory at a time, however large it is.
+        """
+        for (name, group), members in itertools.groupby(sources, self._group_or_none):
+            if name is None:
+                yield from (UndecodableImage("missing", f"there is no row {source}") for source in members)
+                continue
+            rows: _Pass | None = None
+            for source in members:
+                row = self._place(source)[2]
+                try:
+                    if rows is None or row < rows.next_row:
+                        rows = _Pass(self._shards[name], group, self._image_column)
+                    content: bytes | UndecodableImage = self._bytes_of(rows.value(row), source)
+                except UndecodableImage as error:
+                    content = error
+                yield content
+
+    def pieces(self, sources: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The number of the row group of each, over all files: int64 (N,)."""
+        places = (self._place(source) for source in sources)
+        numbers = (self._first_groups[name] + group for name, group, _ in places)
+        return np.fromiter(numbers, dtype=np.int64)
+
+    def _place(self, source: str) -> tuple[str, int, int]:
+        """The file, the row group, and the row in that."""
         name, _, row_text = source.rpartition("#")
-        row = int(row_text)
         starts = self._row_group_starts.get(name)
+        row = int(row_text) if row_text.isdecimal() else -1
         if starts is None or not 0 <= row < starts[-1]:
             raise UndecodableImage("missing", f"there is no row {source}")
         group = bisect.bisect_right(starts, row) - 1
-        image = self._row_group(name, group)[row - starts[group]].as_py()
+        return name, group, row - starts[group]
+
+    def _group_or_none(self, source: str) -> tuple[str | None, int]:
+        try:
+            return self._place(source)[:2]
+        except UndecodableImage:
+            return None, 0
+
+    def _bytes_of(self, image: Any, source: str) -> bytes:
         if image is None or (image["bytes"] is None and not image.get("path")):
             raise UndecodableImage("missing", f"row {source} holds no image")
         if image["bytes"] is None:
@@ -127,20 +177,49 @@ class HfParquetSource:
         with self._lock:
             images = self._images.get((name, group))
             if images is None:
-                try:
+                with _explained(name, group):
                     table = pq.ParquetFile(self._shards[name]).read_row_group(group, columns=[self._image_column])
-                except FileNotFoundError as error:
-                    raise UndecodableImage("missing", f"the file {name} is gone") from error
-                except (OSError, pa.ArrowException) as error:
-                    raise UndecodableImage("unreadable", f"row group {group} of {name}: {error}") from error
                 images = table.column(self._image_column).combine_chunks()
                 if isinstance(images, pa.ChunkedArray):
                     images = images.chunk(0)
                 self._images[name, group] = images
-                while len(self._images) > _CACHED_ROW_GROUPS:
+                while len(self._images) > 1 and sum(held.nbytes for held in self._images.values()) > _CACHED_BYTES:
                     self._images.popitem(last=False)
             self._images.move_to_end((name, group))
             return images
+
+
+class _Pass:
+    """One row group, read from its beginning, a few rows at a time."""
+
+    def __init__(self, shard: Path, group: int, column: str) -> None:
+        self.next_row = 0  # rows before it cannot be asked for any more
+        self._name, self._group = shard.name, group
+        self._first = 0
+        self._rows: Any = ()
+        with _explained(self._name, group):
+            file = pq.ParquetFile(shard, buffer_size=_BUFFER_BYTES)
+            self._batches = file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[column], use_threads=False)
+
+    def value(self, row: int) -> Any:
+        """What the row holds; rows must be asked for in ascending order."""
+        while row >= self._first + len(self._rows):
+            self._first += len(self._rows)
+            with _explained(self._name, self._group):
+                self._rows = next(self._batches).column(0)
+        self.next_row = row
+        return self._rows[row - self._first].as_py()
+
+
+@contextlib.contextmanager
+def _explained(name: str, group: int) -> Iterator[None]:
+    """Failures of reading a row group as those of its images."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UndecodableImage("missing", f"the file {name} is gone") from error
+    except (OSError, StopIteration, pa.ArrowException) as error:
+        raise UndecodableImage("unreadable", f"row group {group} of {name}: {error}") from error
 
 
 def _schema(path: Path) -> pa.Schema:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from eyebright.data.sources.base import Item, Source, Stray, refuse_colliding_class_names
 from eyebright.data.sources.mapping_file import read_mapping
+from eyebright.data.sources.sequential import Content, pieces_of, read_in_order
+from eyebright.decode import UndecodableImage
 from eyebright.errors import DataError, UsageError, did_you_mean
 
 FOLDERS = "folders"
@@ -105,6 +107,14 @@ class _Hierarchy:
             inner.reader() if hasattr(inner, "reader") else inner.read
         )
         return read
+
+    def read_many(self, names: Sequence[str]) -> Iterator[Content | UndecodableImage]:
+        """See `sequential`: as the source does it."""
+        return read_in_order(self._source, names)
+
+    def pieces(self, names: Iterable[str]) -> npt.NDArray[np.int64] | None:
+        """See `sequential`: as the source says."""
+        return pieces_of(self._source, names)
 
     def _placed(self, item: Item) -> Item:
         raise NotImplementedError

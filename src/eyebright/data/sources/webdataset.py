@@ -7,9 +7,10 @@ the files (`train-000000.tar`, `test/0.tar`).
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from eyebright.data.sources.base import SPLIT_ALIASES, Item, Stray, refuse_colliding_class_names, split_in_name
@@ -24,8 +25,14 @@ from eyebright.errors import DataError
 CLASS_NAME_FILES = ("classnames.txt", "classes.txt")
 # Enough to see what kind of tar it is, however large.
 _LOOKED_AT = 300
+# Of neighbours that are read together. Between two images lie headers, labels and the like.
+_STRETCH_BYTES = 4 << 20
+_GAP_BYTES = 64 << 10
 # `.cls` holds numbers as Python writes them; `007` is a name.
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+
+_Place = tuple[int, int, int]
+"""Which shard an image is in, where, and its bytes."""
 
 
 def open_shards(spec: str) -> WebDatasetSource:
@@ -88,18 +95,18 @@ class WebDatasetSource:
     ) -> None:
         self.spec = spec
         self._strays = list(strays)
-        self._files: list[SteadyFile] = []
-        # Which shard an image is in, where, and its bytes.
-        self._places: dict[str, tuple[int, int, int]] = {}
+        files: list[SteadyFile] = []
+        places: dict[str, _Place] = {}
         samples: dict[str, Sample] = {}
         for shard in shards:
             name = shard.relative_to(root).as_posix()
             index = (indexed or {}).get(shard) or index_tar(shard)
             found, left = read_samples(index)
             samples |= {f"{name}#{sample.name}": sample for sample in found}
-            self._places |= {f"{name}#{s.name}": (len(self._files), s.offset, s.size) for s in found}
+            places |= {f"{name}#{s.name}": (len(files), s.offset, s.size) for s in found}
             self._strays += [Stray(f"{name}#{stray.source}" if stray.source else name, stray.reason) for stray in left]
-            self._files.append(index.file)
+            files.append(index.file)
+        self._members = _Members(spec, files, places)
         labels = {source: sample.label for source, sample in samples.items()}
         refuse_several_classes(labels.items(), column="cls or label", table=spec)
         declared = _declared_names([root, *dict.fromkeys(shard.parent for shard in shards)])
@@ -132,13 +139,73 @@ class WebDatasetSource:
 
     def read(self, source: str) -> bytes:
         """The encoded bytes of one image."""
-        place = self._places.get(source)
+        return self._members.read(source)
+
+    def read_many(self, sources: Sequence[str]) -> Iterator[bytes | UndecodableImage]:
+        """What `read` gives or raises for each: neighbours in a shard are read together, in a few megabytes at once."""
+        return self._members.read_many(sources)
+
+    def reader(self) -> Callable[[str], bytes]:
+        """What reads like `read` and holds no list of items, for another process."""
+        return self._members.read
+
+
+@dataclasses.dataclass(frozen=True)
+class _Members:
+    """The images in shards, by their places: number of the shard, position of the first byte, bytes."""
+
+    spec: str
+    files: Sequence[SteadyFile]
+    places: Mapping[str, _Place]
+
+    def read(self, source: str) -> bytes:
+        place = self.places.get(source)
         if place is None:
             raise UndecodableImage("missing", f"there is no image {source} in {self.spec}")
         shard, offset, size = place
         if size > MAX_MEMBER_BYTES:
             raise UndecodableImage("too-large", f"{source} has {size / 1e9:.1f} GB")
-        return self._files[shard].read(offset, size)
+        return self.files[shard].read(offset, size)
+
+    def read_many(self, sources: Sequence[str]) -> Iterator[bytes | UndecodableImage]:
+        stretch: list[_Place] = []
+        for source in sources:
+            place = self.places.get(source)
+            if place is not None and _continues(stretch, place):
+                stretch.append(place)
+                continue
+            yield from self._stretch(stretch)
+            stretch = []
+            if place is not None and place[2] <= _STRETCH_BYTES:
+                stretch = [place]
+                continue
+            try:
+                content: bytes | UndecodableImage = self.read(source)
+            except UndecodableImage as error:
+                content = error
+            yield content
+        yield from self._stretch(stretch)
+
+    def _stretch(self, places: Sequence[_Place]) -> Iterator[bytes | UndecodableImage]:
+        if not places:
+            return
+        shard, first, _ = places[0]
+        try:
+            content = self.files[shard].read(first, places[-1][1] + places[-1][2] - first)
+        except UndecodableImage as error:
+            yield from [error] * len(places)
+            return
+        for _, offset, size in places:
+            yield content[offset - first : offset - first + size]
+
+
+def _continues(stretch: Sequence[_Place], place: _Place) -> bool:
+    """Whether an image (shard, offset, bytes) comes soon after those, and the stretch does not get too long."""
+    if not stretch:
+        return False
+    shard, offset, size = stretch[-1]
+    gap = place[1] - offset - size
+    return place[0] == shard and 0 <= gap <= _GAP_BYTES and place[1] + place[2] - stretch[0][1] <= _STRETCH_BYTES
 
 
 def _looks_like_a_shard(path: Path) -> bool | None:
