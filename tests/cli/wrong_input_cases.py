@@ -666,7 +666,7 @@ def _(place: Place) -> Sequence[str | Path]:
 def _(place: Place) -> Sequence[str | Path]:
     free = shutil.disk_usage(place.folder)._replace(free=1000)
     place.patch("shutil.disk_usage", lambda path: free)
-    return ["train", place.images(each=20), *SCRATCH, "--output", place.folder]
+    return ["train", place.images(each=20), *SCRATCH, "--set", "data.stream=false", "--output", place.folder]
 
 
 @case(

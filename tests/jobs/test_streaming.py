@@ -141,8 +141,9 @@ def test_a_pack_is_made_where_it_fits(manifest: Manifest, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("free", "stream"), [(92_160, True), (102_000, True), (103_000, False)])
 def test_images_are_streamed_where_a_pack_leaves_no_room_on_the_disk(
-    manifest: Manifest, monkeypatch: pytest.MonkeyPatch, free: int, stream: bool
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, stream: bool
 ) -> None:
+    monkeypatch.setenv("EYEBRIGHT_CACHE", str(tmp_path))  # where no other test has packed the same images
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 0, free))  # type: ignore[attr-defined]
     plan = with_stream_decided(plan_of("auto"), manifest)
     assert plan.config.data.stream is stream

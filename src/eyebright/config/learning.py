@@ -183,8 +183,8 @@ class ComputeConfig(Part):
     """How the arithmetic is done."""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the forward pass: `auto` takes bfloat16 (else float16) on CUDA, and float32 elsewhere unless a CPU has bfloat16,
-    there is a budget, and a trial finds it clearly faster."""
+    """Of the forward pass: `auto` takes bfloat16 (else float16) on CUDA, and float32 elsewhere, unless a CPU has
+    bfloat16, there is a budget, and a trial finds it clearly faster."""
     compile: bool | Literal["auto"] = "auto"
     """Compile the network with torch.compile; `auto` compiles where that pays for itself within the planned steps."""
     resident: bool | Literal["auto"] = "auto"

@@ -374,7 +374,8 @@ class Build:
             raise StorageError(
                 f"the packed images need {need / 2**20:,.1f} MiB and {self.folder.parent} has {free / 2**20:,.1f}",
                 expected="free space for every image at the working size",
-                remedy="set EYEBRIGHT_CACHE to a folder on a larger disk, free some space, or train at a smaller size",
+                remedy="set EYEBRIGHT_CACHE to a folder on a larger disk, free some space, or pack nothing "
+                "(--set data.stream=true)",
             )
 
     def _finish(self) -> None:
