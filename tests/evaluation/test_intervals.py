@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -77,6 +77,7 @@ def test_a_perfect_share_has_room_below_when_the_variance_was_measured_beside_it
     assert (low, high) == pytest.approx((reference.low, 1.0))
 
 
+@example(2**-24, 0.0, 0.06)  # whose lower limit was rounded to less than zero
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(1e-8, 0.2))
 def test_limits_hold_the_value_and_stay_in_range(centre: float, value: float, variance: float) -> None:
     for low, high in (effective_wilson(centre, variance, value), logit_limits(centre, variance, value)):

@@ -51,8 +51,9 @@ def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike, confidence: float = 
     centre = (share + quantile**2 / (2 * some)) / (1 + quantile**2 / some)
     half = quantile * np.sqrt(share * (1 - share) / some + quantile**2 / (4 * some**2)) / (1 + quantile**2 / some)
     # At the ends the formula meets 0 and 1 only up to rounding, and a limit must not cross the share itself.
-    low = np.where(total == 0, 0.0, np.where(count == 0, 0.0, np.minimum(centre - half, share)))
-    high = np.where(total == 0, 1.0, np.where(count == total, 1.0, np.maximum(centre + half, share)))
+    below, above = np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+    low = np.where(total == 0, 0.0, np.where(count == 0, 0.0, np.minimum(below, share)))
+    high = np.where(total == 0, 1.0, np.where(count == total, 1.0, np.maximum(above, share)))
     return low, high
 
 
@@ -78,7 +79,7 @@ def effective_wilson(
         return min(value, centre), max(value, centre)
     effective = max(where * (1 - where) * span**2 / variance, _SMALLEST)
     below, above = wilson(share * effective, effective)
-    return min(value, low + span * float(below)), max(value, min(high, low + span * float(above)))
+    return min(value, max(low, low + span * float(below))), max(value, min(high, low + span * float(above)))
 
 
 def logit_limits(centre: float, variance: float, value: float) -> tuple[float, float]:
