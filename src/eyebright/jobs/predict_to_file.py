@@ -181,8 +181,12 @@ def predict_to_file(
                     f"stopped by the user: {partial.rows:,} of {last - first:,} images are kept",
                     remedy="give the same command again to go on",
                 ) from stop
-        with replacing_file(target) as temporary:
+        whole = partial.folder / f"whole{target.suffix}"
+        # Written where a kill leaves nothing behind: the folder goes when a later command has finished the work.
+        with replacing_file(whole) as temporary:
             images, bad = write_tables(temporary, target.suffix, schema, partial.tables())
+        with explained(target):
+            whole.replace(target)
         assert images == last - first, (images, first, last)
         partial.remove()
     return Written(path=target, images=images, bad=bad, continued=there, seconds=time.monotonic() - began)
@@ -207,7 +211,7 @@ class _Partial:
     """The rows that are there so far, in a folder beside the output."""
 
     def __init__(self, folder: Path, files: list[Path], rows: int) -> None:
-        self._folder, self._files, self.rows = folder, files, rows
+        self.folder, self._files, self.rows = folder, files, rows
 
     @classmethod
     @contextlib.contextmanager
@@ -242,7 +246,7 @@ class _Partial:
     def save(self, tables: Sequence[pa.Table]) -> None:
         """Add rows; they are on disk when this returns."""
         if tables:
-            path = self._folder / f"{self.rows:012d}.parquet"
+            path = self.folder / f"{self.rows:012d}.parquet"
             table = pa.concat_tables(tables)
             with replacing_file(path) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
@@ -257,8 +261,8 @@ class _Partial:
 
     def remove(self) -> None:
         """The output is there: nothing of this is needed any more."""
-        (self._folder / WORK_FILE).unlink(missing_ok=True)  # without it, a kill right now leaves nothing to go on with
-        shutil.rmtree(self._folder, ignore_errors=True)
+        (self.folder / WORK_FILE).unlink(missing_ok=True)  # without it, a kill right now leaves nothing to go on with
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _whole_files(folder: Path) -> tuple[list[Path], int]:
